@@ -1,0 +1,38 @@
+"""Convolutional networks with hierarchical filter groups, for Keras 3.
+
+Source: Ioannou, Robertson, Cipolla and Criminisi, "Deep Roots: Improving CNN
+Efficiency with Hierarchical Filter Groups", arXiv:1605.06489.
+"""
+
+import importlib.metadata
+
+from keras_roots import initializers, layers, topology
+from keras_roots.cost import Cost, LayerCost, cost
+from keras_roots.models import RootNIN, RootResNet50, build, list_models
+from keras_roots.stock import to_stock
+from keras_roots.topology import Topology, column, root, tree
+from keras_roots.transfer import transfer_weights
+
+try:
+    __version__ = importlib.metadata.version("keras_roots")
+except importlib.metadata.PackageNotFoundError:  # Run from a source tree that is not installed.
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Cost",
+    "LayerCost",
+    "RootNIN",
+    "RootResNet50",
+    "Topology",
+    "build",
+    "column",
+    "cost",
+    "initializers",
+    "layers",
+    "list_models",
+    "root",
+    "to_stock",
+    "topology",
+    "transfer_weights",
+    "tree",
+]

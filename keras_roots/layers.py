@@ -1,0 +1,156 @@
+"""The grouped convolution, and the root module that is built from it.
+
+Source: Ioannou et al., arXiv:1605.06489, section 3. A *root module* is a
+spatial convolution in filter groups, followed by a 1x1 convolution that
+mixes the groups.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_roots.initializers import CompoundHeNormal
+from keras_roots.topology import filter_groups
+
+
+@keras.saving.register_keras_serializable(package="keras_roots")
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose filter groups are fast on TensorFlow.
+
+    The same arguments, weights, weight names and results; only the
+    convolution is computed another way (see `keras_roots.lowering`). On other
+    backends, and with groups=1, it is Keras's own convolution.
+
+    Input shape: [batch, height, width, channels] (channels_last), or
+    [batch, channels, height, width]. Output shape: as Conv2D's.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if self.groups == 1 or keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        from keras_roots import lowering
+
+        outputs = lowering.grouped_convolution(
+            inputs, kernel, self.strides, self.padding, self.dilation_rate, self.data_format
+        )
+        if 0 in outputs.shape[1:]:
+            raise ValueError(
+                f"The convolution of layer '{self.name}' has an empty output, "
+                f"{tuple(outputs.shape)}: the input {tuple(inputs.shape)} is too small for "
+                f"kernel_size={self.kernel_size} and padding='{self.padding}'."
+            )
+        return outputs
+
+
+def convolution(
+    filters: int, kernel_size, *, groups: int = 1, name: str | None = None, **kwargs
+) -> Callable:
+    """A convolution as the networks of the paper have it.
+
+    Args:
+        filters: number of filters, over all groups.
+        kernel_size: an integer or two, in pixels.
+        groups: number of filter groups.
+        name: name of the layer.
+        **kwargs: the other arguments of `keras.layers.Conv2D`. The kernel is
+            drawn by `CompoundHeNormal` unless `kernel_initializer` is given.
+
+    Returns:
+        A function from tensor to tensor. Its layer is a `GroupedConv2D` where
+        there are groups, and else Keras's own, so that dense networks load
+        without this package.
+
+    Raises:
+        ValueError: when called, if `groups` does not divide the channels.
+    """
+    kwargs = {"kernel_initializer": CompoundHeNormal(), **kwargs}
+
+    def apply(x):
+        data_format = kwargs.get("data_format") or keras.config.image_data_format()
+        channels = x.shape[-1 if data_format == "channels_last" else 1]
+        filter_groups(channels, filters, groups, layer=name or "conv2d")
+        layer = GroupedConv2D if groups > 1 else keras.layers.Conv2D
+        return layer(filters, kernel_size, groups=groups, name=name, **kwargs)(x)
+
+    return apply
+
+
+def batch_normalization(name: str | None = None) -> keras.layers.Layer:
+    """Batch normalisation as the networks of the paper have it.
+
+    Epsilon is that of keras.applications, so that weights can be exchanged.
+    The running averages' momentum, of which the paper says nothing, is
+    fb.resnet.torch's: 0.9.
+    """
+    axis = -1 if keras.config.image_data_format() == "channels_last" else 1
+    return keras.layers.BatchNormalization(axis=axis, epsilon=1.001e-5, momentum=0.9, name=name)
+
+
+def root_module(
+    filters: int,
+    kernel_size,
+    *,
+    groups: int,
+    pointwise_filters: int | None = None,
+    strides=1,
+    padding: str = "same",
+    use_bias: bool = True,
+    activation: str = "relu",
+    normalization: Callable[..., keras.layers.Layer] | None = batch_normalization,
+    name: str | None = None,
+    pointwise_name: str | None = None,
+) -> Callable:
+    """A grouped spatial convolution, and the 1x1 that mixes its groups.
+
+    convolution (grouped) -> normalisation -> activation -> 1x1 convolution.
+    What follows the 1x1 is the network's to choose.
+
+    Args:
+        filters: number of filters of the spatial convolution.
+        kernel_size: its size, an integer or two.
+        groups: its filter groups; 1 is dense.
+        pointwise_filters: filters of the 1x1; `filters` by default.
+        strides, padding: of the spatial convolution.
+        use_bias: whether both convolutions have a bias.
+        activation: name of the activation between them.
+        normalization: makes the normalisation between them, given `name`;
+            None for none.
+        name: the spatial part's layers are called `{name}_conv`, `{name}_bn`
+            and `{name}_relu` (after the activation).
+        pointwise_name: the 1x1's layer is called `{pointwise_name}_conv`;
+            `{name}_pointwise` by default.
+
+    Returns:
+        A function from tensor to tensor, [batch, height, width, channels] to
+        [batch, new height, new width, pointwise_filters] (or channels first).
+
+    Raises:
+        ValueError: when called, if `groups` does not divide the channels.
+    """
+    if pointwise_name is None and name is not None:
+        pointwise_name = f"{name}_pointwise"
+
+    def named(prefix: str | None, suffix: str) -> str | None:
+        return None if prefix is None else f"{prefix}_{suffix}"
+
+    def apply(x):
+        x = convolution(
+            filters,
+            kernel_size,
+            groups=groups,
+            strides=strides,
+            padding=padding,
+            use_bias=use_bias,
+            name=named(name, "conv"),
+        )(x)
+        if normalization is not None:
+            x = normalization(name=named(name, "bn"))(x)
+        x = keras.layers.Activation(activation, name=named(name, activation))(x)
+        return convolution(
+            filters if pointwise_filters is None else pointwise_filters,
+            1,
+            use_bias=use_bias,
+            name=named(pointwise_name, "conv"),
+        )(x)
+
+    return apply

@@ -1,0 +1,59 @@
+"""A model with this package's classes, as one of Keras's own only."""
+
+import math
+
+import keras
+
+from keras_roots.initializers import CompoundHeNormal
+from keras_roots.layers import GroupedConv2D
+
+
+def to_stock(model: keras.Model) -> keras.Model:
+    """Copies a model, with `keras.layers.Conv2D` for every `GroupedConv2D`.
+
+    The copy has the same names, weights and outputs, and loads where this
+    package is not installed. It is not compiled.
+
+    Args:
+        model: a functional or Sequential model, built.
+
+    Raises:
+        ValueError: the model is subclassed, or has not been built.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
+    if not model.built:
+        raise ValueError(f"The model '{model.name}' has not been built: it has no weights yet.")
+    copy = keras.models.clone_model(model, clone_function=_stock_layer)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _stock_layer(layer: keras.Layer) -> keras.Layer:
+    if isinstance(layer, keras.Model):
+        return to_stock(layer)
+    stock = keras.layers.Conv2D if isinstance(layer, GroupedConv2D) else type(layer)
+    return stock.from_config(_stock_config(layer.get_config()))
+
+
+def _stock_config(config):
+    """Rewrites serialised objects of ours, at any depth: a wrapper's layer, an initialiser."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(_stock_config(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    registered_name = config.get("registered_name")
+    if registered_name == keras.saving.get_registered_name(CompoundHeNormal):
+        return keras.saving.serialize_keras_object(_stock_initializer(config["config"]))
+    config = {key: _stock_config(value) for key, value in config.items()}
+    if registered_name == keras.saving.get_registered_name(GroupedConv2D):
+        config |= {"module": "keras.layers", "class_name": "Conv2D", "registered_name": None}
+    return config
+
+
+def _stock_initializer(config) -> keras.initializers.Initializer:
+    seed = config["seed"]
+    if config["filter_groups"] is None:
+        return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=seed)
+    fan_out = sum(math.prod(group) for group in config["filter_groups"])
+    return keras.initializers.RandomNormal(stddev=math.sqrt(2 / fan_out), seed=seed)
