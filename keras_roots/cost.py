@@ -37,6 +37,7 @@ class LayerCost:
         kind: its class, such as "Conv2D".
         output_shape: of its last call, without the batch.
         groups: filter groups of a convolution, else None.
+        calls: how often the model calls it.
         parameters: number of parameters under the convention.
         macs: multiply-accumulates of all its calls for one image; None where
             this package has no rule for a layer that has weights.
@@ -46,6 +47,7 @@ class LayerCost:
     kind: str
     output_shape: tuple
     groups: int | None
+    calls: int
     parameters: int
     macs: int | None
 
@@ -249,6 +251,7 @@ def _layer_costs(records: list[_Record], convention: Convention) -> tuple[LayerC
                     kind=type(layer).__name__,
                     output_shape=record.shapes[-1][1][1:],
                     groups=getattr(layer, "groups", None) if kind == "convolution" else None,
+                    calls=len(record.shapes),
                     parameters=parameters,
                     macs=macs,
                 )

@@ -1,0 +1,1 @@
+"""Measurements of speed: interleaved, with their spread and conditions."""

@@ -1,0 +1,106 @@
+"""Timing several candidates against each other in one run.
+
+The candidates take turns, so that a machine whose speed drifts (as every
+shared one does) is as fast for one as for the other; the order of the turns
+rotates. Quote medians and ratios.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """Wall-clock times of one candidate, in seconds, in the order measured."""
+
+    seconds: tuple[float, ...]
+
+    def percentile(self, percent: float) -> float:
+        return float(np.percentile(self.seconds, percent))
+
+    @property
+    def median(self) -> float:
+        return self.percentile(50)
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    per_turn: int = 1,
+    warmup: int = 1,
+    untimed_per_turn: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Timings]:
+    """Times callables in turns.
+
+    Args:
+        candidates: what to call, by name.
+        rounds: how often each gets its turn.
+        per_turn: timed calls in a turn.
+        warmup: untimed calls of each before the first round.
+        untimed_per_turn: untimed calls at the beginning of each turn, which
+            bring the candidate's data back into the caches.
+        progress: called after each round with the number of rounds done.
+
+    Returns:
+        rounds x per_turn timings for each candidate.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for name in names:
+        for _ in range(warmup):
+            candidates[name]()
+    for done in range(rounds):
+        turn = done % len(names)
+        for name in names[turn:] + names[:turn]:
+            call = candidates[name]
+            for _ in range(untimed_per_turn):
+                call()
+            for _ in range(per_turn):
+                start = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - start)
+        if progress is not None:
+            progress(done + 1)
+    return {name: Timings(tuple(times)) for name, times in seconds.items()}
+
+
+def conditions(**more: object) -> dict[str, object]:
+    """What a figure holds for: machine, versions, and what the caller adds."""
+    versions = {}
+    for package in ("tensorflow", "keras", "ai-edge-litert", "numpy"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **versions,
+        **more,
+    }
+
+
+def describe(conditions: Mapping[str, object]) -> str:
+    """Conditions in a line."""
+    return ", ".join(f"{key} {value}" for key, value in conditions.items())
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

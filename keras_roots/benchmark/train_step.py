@@ -1,0 +1,55 @@
+"""Train steps on TensorFlow: dense, with filter groups, and the latter in stock Keras.
+
+What is timed is `train_on_batch` on random images: forward pass, gradients and
+update, compiled by `tf.function` and not by XLA (Keras's own choice on a CPU).
+"""
+
+import numpy as np
+
+from keras_roots.benchmark.measure import Timings, interleaved
+from keras_roots.models import build
+from keras_roots.stock import to_stock
+from keras_roots.topology import RootLike, as_topology
+
+
+def train_step(
+    model: str,
+    root: RootLike,
+    *,
+    image_size: int,
+    batch_size: int,
+    rounds: int,
+    progress=None,
+) -> dict[str, Timings]:
+    """Times a train step of three forms of one network, interleaved.
+
+    Args:
+        model: a registry name.
+        root: the filter groups of the two grouped forms.
+        image_size: height and width, in pixels.
+        batch_size: images in a step.
+        rounds: timed steps of each form.
+        progress: see `interleaved`.
+
+    Returns:
+        Timings of "dense", of the topology such as "root-16", and of "root-16,
+        stock keras.layers.Conv2D".
+    """
+    topology = as_topology(root)
+    shape = (image_size, image_size, 3)
+    grouped = build(model, root=topology, input_shape=shape)
+    models = {
+        "dense": build(model, root=1, input_shape=shape),
+        str(topology): grouped,
+        f"{topology}, stock keras.layers.Conv2D": to_stock(grouped),
+    }
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(batch_size, *shape)).astype(np.float32)
+    labels = rng.integers(0, grouped.output_shape[-1], batch_size)
+    for each in models.values():
+        each.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    candidates = {
+        name: (lambda each=each: each.train_on_batch(images, labels))
+        for name, each in models.items()
+    }
+    return interleaved(candidates, rounds=rounds, warmup=2, progress=progress)

@@ -1,0 +1,148 @@
+"""Image classification data in memory, for programs that run in minutes.
+
+* digits: the 1,797 handwritten digits that scikit-learn carries (a copy of
+  the test set of UCI's "Optical Recognition of Handwritten Digits"), brought
+  from 8x8 to 32x32 pixels. Needs no network and no disk.
+* cifar10: CIFAR-10 as tensorflow-datasets prepared it on disk.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+DATASETS = ("digits", "cifar10")
+_SIZE = 32
+_HELD_OUT_DIGITS = 360
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImages:
+    """Images of one size with their classes, for training and held out.
+
+    Attributes:
+        name: of the data set.
+        train_images, test_images: uint8, [examples, height, width, 3], 0-255.
+        train_labels, test_labels: int64, [examples], from 0.
+        class_names: one for each label.
+        mirror: whether an image keeps its class when mirrored left to right.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    mirror: bool
+
+    def take(self, examples: int) -> "LabelledImages":
+        """The same with at most so many training examples."""
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[:examples],
+            train_labels=self.train_labels[:examples],
+        )
+
+
+def load(name: str, data_dir: str | os.PathLike | None = None) -> LabelledImages:
+    """Loads a data set whole.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: where tensorflow-datasets keeps its data sets, for cifar10;
+            by default where it does so itself (TFDS_DATA_DIR, or
+            tensorflow_datasets in the home folder).
+
+    Raises:
+        ValueError: unknown name, or `data_dir` given for digits.
+        FileNotFoundError: CIFAR-10 is not there; nothing is downloaded.
+        ModuleNotFoundError: the extra "datasets" is not installed.
+    """
+    if name == "digits":
+        if data_dir is not None:
+            raise ValueError("The digits come with scikit-learn: data_dir is for cifar10 only.")
+        return _digits()
+    if name == "cifar10":
+        return _cifar10(data_dir)
+    raise ValueError(f"Expected a data set of: {', '.join(DATASETS)}. Received: {name!r}")
+
+
+def _digits() -> LabelledImages:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    grey = digits.images.astype(np.float32)[..., np.newaxis] * (255 / 16)
+    grey = keras.ops.image.resize(
+        grey, (_SIZE, _SIZE), interpolation="bilinear", data_format="channels_last"
+    )
+    grey = np.rint(keras.ops.convert_to_numpy(grey)).astype(np.uint8)
+    images = np.repeat(grey, 3, axis=-1)
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images,
+        digits.target.astype(np.int64),
+        test_size=_HELD_OUT_DIGITS,
+        stratify=digits.target,
+        random_state=0,
+    )
+    return LabelledImages(
+        "digits",
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        class_names=tuple("0123456789"),
+        mirror=False,
+    )
+
+
+def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
+    builder = _prepared_builder("cifar10", data_dir)
+    arrays: dict[str, Any] = {}
+    for split in ("train", "test"):
+        import tensorflow_datasets as tfds
+
+        arrays[split] = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    return LabelledImages(
+        "cifar10",
+        arrays["train"]["image"],
+        arrays["train"]["label"],
+        arrays["test"]["image"],
+        arrays["test"]["label"],
+        class_names=tuple(builder.info.features["label"].names),
+        mirror=True,
+    )
+
+
+def _prepared_builder(name: str, data_dir: str | os.PathLike | None):
+    """The tfds builder of a data set on disk, after making sure that it is all there.
+
+    tfds itself would look for it on the network, for minutes.
+    """
+    import tensorflow_datasets as tfds
+
+    root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
+    how = (
+        f"Prepare it with `tfds build {name} --data_dir={root}` (from tensorflow-datasets), or "
+        f"give the folder that holds {name}/<version>/dataset_info.json as --data-dir."
+    )
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no data folder {str(root)!r}. {how}")
+    versions = sorted(path.parent for path in root.glob(f"{name}/*.*.*/dataset_info.json"))
+    if not versions:
+        raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared {name}. {how}")
+    builder = tfds.builder_from_directory(versions[-1])
+    missing = [
+        path.name
+        for split in builder.info.splits.values()
+        for path in map(Path, split.filepaths)
+        if not path.is_file()
+    ]
+    if missing or not {"train", "test"} <= set(builder.info.splits):
+        lacking = missing[0] if missing else "a train or test split"
+        raise FileNotFoundError(f"{str(versions[-1])!r} is incomplete: it lacks {lacking}. {how}")
+    return builder
