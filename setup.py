@@ -6,13 +6,19 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     # tfds imports importlib_resources without declaring it.
-    "datasets": ["tensorflow-datasets>=4.9.6", "importlib_resources", "scikit-learn>=1.3"],
+    "datasets": [
+        "tensorflow-datasets>=4.9.6",
+        "importlib_resources",
+        "scikit-learn>=1.3",
+        "scipy>=1.11",
+    ],
     "compression": ["tensorflow-model-optimization>=0.8.0", "tf-keras>=2.17"],
     "litert": ["ai-edge-litert>=1.2"],
     "plots": ["matplotlib>=3.8"],
 }
 DEVELOPMENT = [
     "hypothesis>=6.100",
+    "jax>=0.4.30",
     "mypy>=1.10",
     "pytest>=8.0",
     "ruff>=0.6",

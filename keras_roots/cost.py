@@ -36,7 +36,8 @@ class LayerCost:
         name: the layer's path in the model, nested models separated by "/".
         kind: its class, such as "Conv2D".
         output_shape: of its last call, without the batch.
-        groups: filter groups of a convolution, else None.
+        groups: filter groups of a convolution (all its channels if it is
+            depthwise or separable), else None.
         calls: how often the model calls it.
         parameters: number of parameters under the convention.
         macs: multiply-accumulates of all its calls for one image; None where
@@ -250,7 +251,7 @@ def _layer_costs(records: list[_Record], convention: Convention) -> tuple[LayerC
                     name=record.name,
                     kind=type(layer).__name__,
                     output_shape=record.shapes[-1][1][1:],
-                    groups=getattr(layer, "groups", None) if kind == "convolution" else None,
+                    groups=_groups(layer, kind),
                     calls=len(record.shapes),
                     parameters=parameters,
                     macs=macs,
@@ -312,6 +313,14 @@ def _macs(layer: Any, kind: str, input_shape: tuple, output_shape: tuple) -> int
     if kind == "separable":
         return pixels * (_size(layer.depthwise_kernel) + _size(layer.pointwise_kernel))
     return pixels * _size(layer.kernel)
+
+
+def _groups(layer: Any, kind: str | None) -> int | None:
+    if kind == "separable":
+        return layer.depthwise_kernel.shape[-2]
+    if kind == "convolution":
+        return layer.groups if hasattr(layer, "groups") else layer.kernel.shape[-2]
+    return None
 
 
 def _size(weight: Any) -> int:

@@ -29,6 +29,7 @@ class LabelledImages:
         train_labels, test_labels: int64, [examples], from 0.
         class_names: one for each label.
         mirror: whether an image keeps its class when mirrored left to right.
+        background: what to pad images with, 0-255.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LabelledImages:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     mirror: bool
+    background: int
 
     def take(self, examples: int) -> "LabelledImages":
         """The same with at most so many training examples."""
@@ -97,16 +99,18 @@ def _digits() -> LabelledImages:
         test_labels,
         class_names=tuple("0123456789"),
         mirror=False,
+        background=0,
     )
 
 
 def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
-    builder = _prepared_builder("cifar10", data_dir)
-    arrays: dict[str, Any] = {}
-    for split in ("train", "test"):
-        import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds
 
-        arrays[split] = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    builder = _prepared_builder("cifar10", data_dir)
+    arrays: dict[str, Any] = {
+        split: tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+        for split in ("train", "test")
+    }
     return LabelledImages(
         "cifar10",
         arrays["train"]["image"],
@@ -115,6 +119,7 @@ def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
         arrays["test"]["label"],
         class_names=tuple(builder.info.features["label"].names),
         mirror=True,
+        background=round(arrays["train"]["image"].mean()),
     )
 
 

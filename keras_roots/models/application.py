@@ -6,6 +6,7 @@ checks the arguments, makes the input, puts the top on and loads the weights.
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 
@@ -86,9 +87,7 @@ def _check_shape(shape, default_size: int, minimum_size: int, name: str) -> tupl
     shape = tuple(shape)
     layout = "(height, width, channels)" if channels_last else "(channels, height, width)"
     if len(shape) != 3 or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
-        raise ValueError(
-            f"Expected input_shape as {layout}, such as {default}. Received: {shape}"
-        )
+        raise ValueError(f"Expected input_shape as {layout}, such as {default}. Received: {shape}")
     size, channels = (shape[:2], shape[2]) if channels_last else (shape[1:], shape[0])
     if channels is None:
         raise ValueError(
@@ -109,20 +108,19 @@ def _check_weights(weights, name: str) -> None:
         raise ValueError(
             f"Expected weights=None or the path of a file. Received: {type(weights).__name__}"
         )
-    path = os.fspath(weights)
-    looks_like_a_file = path.endswith(_WEIGHT_FILES) or os.path.exists(path)
-    if not looks_like_a_file and not os.path.splitext(path)[1] and os.sep not in path:
+    path = Path(weights)
+    if not path.suffix and path.name == os.fspath(weights) and not path.exists():
         raise ValueError(
-            f"No trained weights have been published for '{name}' (weights={path!r}). Take "
+            f"No trained weights have been published for '{name}' (weights={weights!r}). Take "
             "weights=None for random initialisation, or the path of a file that "
             "model.save_weights or model.save wrote."
         )
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no weights file at {path!r}.")
-    if not path.endswith(_WEIGHT_FILES):
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file at {str(path)!r}.")
+    if not path.name.endswith(_WEIGHT_FILES):
         raise ValueError(
             f"Expected a weights file that ends in {' or '.join(_WEIGHT_FILES)}, as "
-            f"model.save_weights and model.save write. Received: {path!r}"
+            f"model.save_weights and model.save write. Received: {str(path)!r}"
         )
 
 

@@ -17,9 +17,13 @@ from keras_roots.layers import batch_normalization, convolution, root_module
 from keras_roots.models.application import assemble
 from keras_roots.topology import RootLike, as_topology
 
-# (kernel size, filters, filters of the first 1x1, filters of the second), block by block.
-# The last block's second 1x1 is the classifier. Blocks 2 and 3 are levels 0 and 1.
-_BLOCKS = ((5, 192, 160, 96), (5, 192, 192, 192), (3, 192, 192, None))
+# (kernel size, filters, filters of each 1x1, pooling) block by block; the classifier is one more
+# 1x1 at the end. Blocks 2 and 3 are levels 0 and 1.
+_BLOCKS = (
+    (5, 192, (160, 96), keras.layers.MaxPooling2D),
+    (5, 192, (192, 192), keras.layers.AveragePooling2D),
+    (3, 192, (192,), None),
+)
 
 
 def RootNIN(
@@ -64,26 +68,24 @@ def RootNIN(
     """
     topology = as_topology(root)
     groups = (1, *topology.degrees(len(_BLOCKS) - 1))
-    *_, final = _BLOCKS
 
     def features(x):
         for number, (block, g) in enumerate(zip(_BLOCKS, groups, strict=True), start=1):
-            kernel_size, filters, first, second = block
-            prefix = f"conv{number}"
+            kernel_size, filters, (first, *others), pooling = block
             x = root_module(
                 filters,
                 kernel_size,
                 groups=g,
                 pointwise_filters=first,
-                name=f"{prefix}_1",
-                pointwise_name=f"{prefix}_2",
+                name=f"conv{number}_1",
+                pointwise_name=f"conv{number}_2",
             )(x)
-            x = _normalized_relu(x, f"{prefix}_2")
-            if block is not final:
-                x = convolution(second, 1, name=f"{prefix}_3_conv")(x)
-                x = _normalized_relu(x, f"{prefix}_3")
-                pool = keras.layers.MaxPooling2D if number == 1 else keras.layers.AveragePooling2D
-                x = pool(3, strides=2, padding="same", name=f"pool{number}")(x)
+            x = _normalized_relu(x, f"conv{number}_2")
+            for place, pointwise_filters in enumerate(others, start=3):
+                x = convolution(pointwise_filters, 1, name=f"conv{number}_{place}_conv")(x)
+                x = _normalized_relu(x, f"conv{number}_{place}")
+            if pooling is not None:
+                x = pooling(3, strides=2, padding="same", name=f"pool{number}")(x)
         return x
 
     def top(x, classes, activation):
