@@ -133,19 +133,30 @@ def _inside_xla() -> bool:
 
 @functools.cache
 def _native_differentiable_on_cpu(dtype: tf.DType, data_format: str) -> bool:
-    """Tries it: a one-pixel grouped convolution and its gradients.
+    """Tries it: a small grouped convolution and its gradients.
 
     That depends on oneDNN (in the build, switched on, and for this type on
     this processor), which TensorFlow says nowhere in public.
     """
-    shape = [1, 1, 1, 2] if data_format == "channels_last" else [1, 2, 1, 1]
+    # No smaller: a 1x1 convolution takes another path in TensorFlow, and works where this fails.
+    channels_last = data_format == "channels_last"
+    inputs_shape, outputs_shape = (
+        ([1, 5, 5, 4], [1, 3, 3, 4]) if channels_last else ([1, 4, 5, 5], [1, 4, 3, 3])
+    )
+    # A gradient tape would record nothing here, so the gradients' operations are called themselves.
     with tf.init_scope(), tf.device("/CPU:0"):
-        inputs, kernel = tf.ones(shape, dtype), tf.ones([1, 1, 1, 2], dtype)
+        inputs, outputs = tf.ones(inputs_shape, dtype), tf.ones(outputs_shape, dtype)
+        kernel = tf.ones([3, 3, 2, 4], dtype)
+        options = {
+            "out_backprop": outputs,
+            "strides": [1] * 4,
+            "padding": "VALID",
+            "data_format": _FORMATS[data_format],
+        }
         try:
-            with tf.GradientTape() as tape:
-                tape.watch([inputs, kernel])
-                outputs = _native(inputs, kernel, (1, 1), "valid", (1, 1), data_format)
-            tape.gradient(outputs, [inputs, kernel])
+            _native(inputs, kernel, (1, 1), "valid", (1, 1), data_format)
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=inputs_shape, filter=kernel, **options)
+            tf.raw_ops.Conv2DBackpropFilter(input=inputs, filter_sizes=kernel.shape, **options)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True

@@ -1,0 +1,50 @@
+"""A grouped convolution and its gradients as NumPy loops, in float64."""
+
+import numpy as np
+
+
+def grouped_convolution(inputs, kernel, cotangent_of, strides, padding, dilation):
+    """Outputs, and the gradients of sum(outputs * cotangent) by inputs and kernel.
+
+    Args:
+        inputs: [batch, height, width, channels].
+        kernel: [height, width, channels / groups, filters].
+        cotangent_of: function of the outputs' shape to an array of that shape.
+    """
+    batch, *size, channels = inputs.shape
+    *window, channels_per_group, filters = kernel.shape
+    groups = channels // channels_per_group
+    filters_per_group = filters // groups
+    span = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+    if padding == "same":
+        out = [-(-n // s) for n, s in zip(size, strides, strict=True)]
+        pads = [
+            max(0, (o - 1) * s + k - n) for o, s, k, n in zip(out, strides, span, size, strict=True)
+        ]
+    else:
+        out = [(n - k) // s + 1 for n, k, s in zip(size, span, strides, strict=True)]
+        pads = [0, 0]
+    before = [p // 2 for p in pads]
+    border = [(0, 0), *((b, p - b) for b, p in zip(before, pads, strict=True)), (0, 0)]
+    padded = np.pad(inputs, border)
+
+    outputs = np.zeros((batch, *out, filters))
+    cotangent = cotangent_of(outputs.shape)
+    padded_gradient, kernel_gradient = np.zeros_like(padded), np.zeros_like(kernel)
+    for group in range(groups):
+        c = slice(group * channels_per_group, (group + 1) * channels_per_group)
+        f = slice(group * filters_per_group, (group + 1) * filters_per_group)
+        for i in range(out[0]):
+            for j in range(out[1]):
+                for a in range(window[0]):
+                    for b in range(window[1]):
+                        y = i * strides[0] + a * dilation[0]
+                        x = j * strides[1] + b * dilation[1]
+                        pixel, weights = padded[:, y, x, c], kernel[a, b, :, f]
+                        outputs[:, i, j, f] += pixel @ weights
+                        padded_gradient[:, y, x, c] += cotangent[:, i, j, f] @ weights.T
+                        kernel_gradient[a, b, :, f] += pixel.T @ cotangent[:, i, j, f]
+    inputs_gradient = padded_gradient[
+        :, before[0] : before[0] + size[0], before[1] : before[1] + size[1]
+    ]
+    return outputs, inputs_gradient, kernel_gradient

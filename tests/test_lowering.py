@@ -1,0 +1,172 @@
+"""The lowering that is chosen in each context, and that it works there."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_roots import lowering
+from keras_roots.layers import GroupedConv2D
+
+GRADIENTS_EQUAL_THE_LOOP = """
+import numpy as np
+from tests.test_layers import check
+for data_format in ("channels_last", "channels_first"):
+    for dtype in {dtypes}:
+        for compiled in (False, True):
+            check(
+                dict(groups=4, channels_per_group=2, filters_per_group=3, kernel_size=(3, 3),
+                     strides=(2, 1), dilation_rate=(1, 1), padding="same", size=(7, 8),
+                     data_format=data_format, dtype=dtype, batch=2, seed=1),
+                compiled=compiled, stock=False)
+"""
+
+
+def python(program, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def operations(function, *arguments):
+    graph = function.get_concrete_function(*arguments).graph
+    return [operation.type for operation in graph.get_operations()]
+
+
+@pytest.fixture(name="layer")
+def make_layer():
+    layer = GroupedConv2D(8, 3, groups=4)
+    layer.build((None, 8, 8, 8))
+    return layer
+
+
+def test_one_convolution_where_tensorflow_can(layer):
+    images = tf.zeros((2, 8, 8, 8))
+    if not lowering._native_differentiable_on_cpu(tf.float32, "channels_last"):
+        pytest.skip("this TensorFlow has no gradient of grouped convolutions on the CPU")
+    assert operations(tf.function(lambda x: layer(x)), images).count("Conv2D") == 1
+
+
+def test_split_inside_an_xla_compilation_on_a_cpu(layer):
+    if tf.config.list_logical_devices("GPU"):
+        pytest.skip("native is right on a GPU")
+    images = tf.zeros((2, 8, 8, 8))
+    compiled = tf.function(lambda x: layer(x), jit_compile=True)
+    assert operations(compiled, images).count("Conv2D") == 4
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("native", 1), ("split", 4)])
+def test_forced(layer, name, convolutions):
+    images = tf.zeros((2, 8, 8, 8))
+    with lowering.forced(name):
+        assert operations(tf.function(lambda x: layer(x)), images).count("Conv2D") == convolutions
+    assert lowering._forced.get() is None
+
+
+def test_forced_to_something_unknown():
+    with (
+        pytest.raises(ValueError, match="'native' or 'split'.*'fast'"),
+        lowering.forced("fast"),
+    ):
+        pass
+
+
+def test_float16_gradients_take_split():
+    with tf.device("/CPU:0"):
+        images = tf.zeros((1, 8, 8, 8), tf.float16)
+        assert lowering.choose(images, "channels_last") == "split"
+
+
+def test_an_accelerator_takes_native(monkeypatch):
+    monkeypatch.setattr(lowering, "_device_type", lambda inputs: "GPU")
+    for dtype in (tf.float16, tf.float32, tf.float64):
+        assert lowering.choose(tf.zeros((1, 8, 8, 8), dtype), "channels_first") == "native"
+
+
+def test_the_device_scope_is_seen_inside_a_function():
+    seen = []
+
+    @tf.function
+    def function(x):
+        with tf.device("/CPU:0"):
+            seen.append(lowering._device_type(x))
+        with tf.device("/GPU:0"):
+            seen.append(lowering._device_type(x))
+        return x
+
+    function.get_concrete_function(tf.zeros(1))
+    assert seen == ["CPU", "GPU"]
+
+
+def test_without_tensorflows_private_symbols_native_is_taken(monkeypatch):
+    from tensorflow.python.ops import control_flow_util
+
+    monkeypatch.delattr(control_flow_util, "GraphOrParentsInXlaContext")
+    assert lowering._inside_xla() is False
+
+
+def test_fit_compiled_by_xla():
+    model = keras.Sequential([keras.Input((8, 8, 4)), GroupedConv2D(8, 3, groups=4)])
+    model.compile("sgd", "mse", jit_compile=True)
+    images = np.ones((4, 8, 8, 4), np.float32)
+    history = model.fit(images, np.zeros((4, 6, 6, 8)), epochs=3, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_distributed_over_two_replicas():
+    program = """
+import keras, numpy as np, tensorflow as tf
+from keras_roots.layers import GroupedConv2D
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.Input((8, 8, 4)), GroupedConv2D(8, 3, groups=4)])
+    model.compile("sgd", "mse")
+history = model.fit(np.ones((4, 8, 8, 4)), np.zeros((4, 6, 6, 8)), epochs=3, verbose=0)
+assert history.history["loss"][-1] < history.history["loss"][0]
+"""
+    python(program)
+
+
+def test_without_onednn():
+    program = GRADIENTS_EQUAL_THE_LOOP.format(dtypes="('float32', 'bfloat16')")
+    program += """
+import tensorflow as tf
+from keras_roots import lowering
+assert lowering.choose(tf.zeros((1, 8, 8, 8)), "channels_last") == "split"
+"""
+    python(program, TF_ENABLE_ONEDNN_OPTS="0")
+
+
+def test_another_backend_goes_through_keras_without_tensorflow():
+    program = """
+import sys
+import keras, numpy as np
+from keras_roots.layers import GroupedConv2D
+from tests import reference
+import keras_roots
+
+rng = np.random.default_rng(0)
+x, kernel = rng.normal(size=(2, 7, 7, 8)), rng.normal(size=(3, 3, 2, 12))
+layer = GroupedConv2D(12, 3, groups=4)
+layer.build(x.shape)
+layer.set_weights([kernel, np.zeros(12)])
+expected, *_ = reference.grouped_convolution(x, kernel, np.ones, (1, 1), "valid", (1, 1))
+np.testing.assert_allclose(layer(x.astype("float32")), expected, atol=1e-4)
+model = keras_roots.RootNIN(root=4)
+assert keras_roots.cost(model, convention="paper").macs == 123_397_514
+assert model.predict(np.zeros((1, 32, 32, 3)), verbose=0).shape == (1, 10)
+assert "tensorflow" not in sys.modules
+"""
+    pytest.importorskip("jax")
+    python(program, KERAS_BACKEND="jax")
