@@ -206,7 +206,9 @@ def _shape(tensors: Any) -> tuple:
 
 def _inputs_of_one_image(model: keras.Model, input_shape: tuple | None):
     """Symbolic inputs of batch 1, in the structure that the model takes."""
-    inputs = model.input if getattr(model, "inputs", None) else None
+    inputs = getattr(model, "inputs", None)
+    if inputs:  # In a functional model's own structure: a tensor, a list or a dictionary.
+        inputs = inputs[0] if isinstance(model, keras.Sequential) else model.input
     if input_shape is not None:
         dtype = None if inputs is None else keras.tree.flatten(inputs)[0].dtype
         return keras.Input(batch_shape=(1, *input_shape), dtype=dtype)

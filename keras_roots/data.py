@@ -2,7 +2,8 @@
 
 * digits: the 1,797 handwritten digits that scikit-learn carries (a copy of
   the test set of UCI's "Optical Recognition of Handwritten Digits"), brought
-  from 8x8 to 32x32 pixels. Needs no network and no disk.
+  from 8x8 to 32x32 pixels. Needs no network. One fifth is held out, drawn at
+  random class by class, so the same writers are in both parts.
 * cifar10: CIFAR-10 as tensorflow-datasets prepared it on disk.
 """
 
@@ -60,7 +61,8 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> LabelledImages
             tensorflow_datasets in the home folder).
 
     Raises:
-        ValueError: unknown name, or `data_dir` given for digits.
+        ValueError: unknown name, `data_dir` given for digits, or files that
+            tensorflow-datasets cannot read.
         FileNotFoundError: CIFAR-10 is not there; nothing is downloaded.
         ModuleNotFoundError: the extra "datasets" is not installed.
     """
@@ -140,7 +142,12 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None):
     versions = sorted(path.parent for path in root.glob(f"{name}/*.*.*/dataset_info.json"))
     if not versions:
         raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared {name}. {how}")
-    builder = tfds.builder_from_directory(versions[-1])
+    try:
+        builder = tfds.builder_from_directory(versions[-1])
+    except Exception as error:  # tfds and protobuf each have their own.
+        raise ValueError(
+            f"{str(versions[-1])!r} cannot be read as a prepared data set: {error}. {how}"
+        ) from error
     missing = [
         path.name
         for split in builder.info.splits.values()

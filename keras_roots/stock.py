@@ -24,9 +24,27 @@ def to_stock(model: keras.Model) -> keras.Model:
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"The model '{model.name}' has not been built: it has no weights yet.")
-    copy = keras.models.clone_model(model, clone_function=_stock_layer)
+    inputs = None
+    if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
+        inputs = _copy_inputs(model)
+    copy = keras.models.clone_model(model, inputs, clone_function=_stock_layer)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _copy_inputs(model: keras.Model):
+    """New inputs in the model's structure; Keras's own copies do not keep the layers' names."""
+    layers = {
+        id(layer.output): layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+
+    def copy(tensor):
+        config = layers[id(tensor)].get_config()
+        return keras.layers.InputLayer.from_config(config).output
+
+    return keras.tree.map_structure(copy, model.input)
 
 
 def _stock_layer(layer: keras.Layer) -> keras.Layer:

@@ -52,7 +52,14 @@ def interleaved(
 
     Returns:
         rounds x per_turn timings for each candidate.
+
+    Raises:
+        ValueError: fewer than one round or timed call.
     """
+    if rounds < 1 or per_turn < 1:
+        raise ValueError(
+            f"Expected rounds and per_turn of 1 or more. Received: {rounds} and {per_turn}"
+        )
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     for name in names:

@@ -34,7 +34,15 @@ def train_step(
     Returns:
         Timings of "dense", of the topology such as "root-16", and of "root-16,
         stock keras.layers.Conv2D".
+
+    Raises:
+        ValueError: an argument is not as above; before the models are built.
     """
+    if batch_size < 1 or rounds < 1:
+        raise ValueError(
+            "Expected batch_size and rounds of 1 or more. Received: "
+            f"batch_size={batch_size}, rounds={rounds}"
+        )
     topology = as_topology(root)
     shape = (image_size, image_size, 3)
     grouped = build(model, root=topology, input_shape=shape)

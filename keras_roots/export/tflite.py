@@ -47,6 +47,8 @@ def export_tflite(
 ) -> TFLiteArtifact:
     """Writes a float32 TFLite file of batch 1, once it is verified.
 
+    Its signature takes `images`, float32 of [1, height, width, channels].
+
     Args:
         model: functional or Sequential, with one input of a fixed size and
             one output [batch, values].
@@ -57,8 +59,9 @@ def export_tflite(
 
     Raises:
         ValueError: the model or the images are not as above.
-        RuntimeError: the converted model does not compute what `model` does,
-            or has operators that it should not have; nothing is written.
+        RuntimeError: the model cannot be converted, or the converted one does
+            not compute what it does, or has operators that it should not
+            have; nothing is written.
         ModuleNotFoundError: the extra "litert" is not installed.
         FileNotFoundError: the folder of `path` does not exist.
     """
@@ -111,8 +114,14 @@ def _convert(model: keras.Model, shape: tuple[int, ...]) -> bytes:
         function = tf.function(
             lambda images: model(images, training=False), input_signature=signature
         ).get_concrete_function()
-    # Not given the model beside it, the converter freezes the variables.
-    return tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    # Handed the Keras model itself, the converter loses track of its variables without an error.
+    holder = tf.Module()
+    holder.variables_to_freeze = [variable.value for variable in model.variables]
+    try:
+        return tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert()
+    except Exception as error:  # The converter's own class is not public.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RuntimeError(f"'{model.name}' cannot be converted to TFLite: {reason}") from error
 
 
 def _operators(content: bytes) -> dict[str, int]:

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from keras_roots import data
+
+
+@pytest.fixture(scope="module", name="digits")
+def make_digits():
+    return data.load("digits")
+
+
+def test_digits(digits):
+    assert digits.train_images.shape == (1797 - 360, 32, 32, 3)
+    assert digits.test_images.shape == (360, 32, 32, 3)
+    assert digits.train_images.dtype == np.uint8
+    assert (digits.train_images.min(), digits.train_images.max()) == (0, 255)
+    assert np.bincount(digits.test_labels).min() >= 35
+    assert len(digits.class_names) == 10
+    again = data.load("digits")
+    np.testing.assert_array_equal(again.test_images, digits.test_images)
+
+
+def test_held_out_digits_are_not_trained_on(digits):
+    from sklearn.datasets import load_digits
+
+    original = load_digits().images
+    # Pixel 4j + 1.5 of the bigger image lies at the centre of pixel j of the original.
+    ours = np.concatenate([digits.train_images, digits.test_images])[..., 0].astype(float)
+    centres = (
+        ours[:, 1::4, 1::4] + ours[:, 2::4, 1::4] + ours[:, 1::4, 2::4] + ours[:, 2::4, 2::4]
+    ) / 4
+    assert sorted(ours.mean(axis=(1, 2)).round(1))[::300] == pytest.approx(
+        sorted(original.mean(axis=(1, 2)) * 255 / 16)[::300], abs=2
+    )
+    assert len(np.unique(ours.reshape(1797, -1), axis=0)) == len(
+        np.unique(original.reshape(1797, -1), axis=0)
+    )
+    assert np.corrcoef(centres.mean(axis=0).ravel(), original.mean(axis=0).ravel())[0, 1] > 0.99
+
+
+def test_take(digits):
+    some = digits.take(64)
+    assert len(some.train_images) == len(some.train_labels) == 64
+    assert len(some.test_images) == 360
+
+
+@pytest.fixture(scope="module", name="prepared")
+def prepare(tmp_path_factory, digits):
+    """A folder where tfds keeps a data set of CIFAR-10's structure, made of digits."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+    features = tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(32, 32, 3)),
+            "label": tfds.features.ClassLabel(names=[f"class {n}" for n in range(10)]),
+        }
+    )
+
+    def split(images, labels):
+        ids = [f"image_{n}" for n in range(len(images))]
+        return tf.data.Dataset.from_tensor_slices({"id": ids, "image": images, "label": labels})
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="cifar10",
+        version="3.0.2",
+        features=features,
+        split_datasets={
+            "train": split(digits.train_images[:80], digits.train_labels[:80]),
+            "test": split(digits.test_images[:20], digits.test_labels[:20]),
+        },
+        data_dir=folder,
+        disable_shuffling=True,
+    )
+    return folder
+
+
+def test_cifar10_as_tfds_prepared_it(prepared, digits):
+    images = data.load("cifar10", prepared)
+    np.testing.assert_array_equal(images.train_images, digits.train_images[:80])
+    np.testing.assert_array_equal(images.test_labels, digits.test_labels[:20])
+    assert images.class_names[3] == "class 3"
+    assert images.mirror
+    assert images.background == round(digits.train_images[:80].mean())
+
+
+def test_cifar10_that_is_not_there(tmp_path, prepared):
+    with pytest.raises(FileNotFoundError, match="no data folder.*tfds build cifar10"):
+        data.load("cifar10", tmp_path / "missing")
+    (tmp_path / "other.txt").touch()
+    with pytest.raises(FileNotFoundError, match="holds no prepared cifar10"):
+        data.load("cifar10", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no data folder"):
+        data.load("cifar10", tmp_path / "other.txt")
+
+
+def test_cifar10_with_a_shard_missing(tmp_path, prepared):
+    import shutil
+
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    shard = next(tmp_path.rglob("*train*tfrecord*"))
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=f"incomplete: it lacks {shard.name}"):
+        data.load("cifar10", tmp_path)
+
+
+def test_cifar10_with_broken_metadata(tmp_path, prepared):
+    import shutil
+
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    next(tmp_path.rglob("dataset_info.json")).write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        data.load("cifar10", tmp_path)
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="digits, cifar10.*'mnist'"):
+        data.load("mnist")
+    with pytest.raises(ValueError, match="for cifar10 only"):
+        data.load("digits", tmp_path)

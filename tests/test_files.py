@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from keras_roots.files import replacing, results_folder
+
+
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    with replacing(path) as temporary:
+        assert temporary.name.endswith(".weights.h5")
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.weights.h5"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.md"
+    path.write_text("old")
+
+    def interrupted():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.md"]
+
+
+def test_the_files_mode_is_an_ordinary_ones(tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with replacing(tmp_path / "ours") as temporary:
+        temporary.touch()
+    assert (tmp_path / "ours").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="no folder"),
+        replacing(tmp_path / "missing" / "file"),
+    ):
+        pass
+
+
+def test_results_folder(tmp_path):
+    folder = results_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert results_folder(folder) == folder
+    (folder / "kept.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"not empty \(it holds 'kept.txt'\)"):
+        results_folder(folder)
+    assert results_folder(folder, overwrite=True) == folder
+    assert (folder / "kept.txt").read_text() == "mine"
+
+
+def test_results_folder_that_is_a_file_or_beneath_one(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="cannot be written"):
+            results_folder(path)
+
+
+def test_results_folder_that_cannot_be_written():
+    # No one, root included, makes files there.
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs Linux")
+    with pytest.raises(ValueError, match="cannot be written"):
+        results_folder("/proc/self/results")
