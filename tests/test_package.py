@@ -19,7 +19,7 @@ import keras
 before = set(sys.modules)
 import keras_roots
 added = {name for name in set(sys.modules) - before if name.partition(".")[0] != "keras_roots"}
-sys.exit(", ".join(sorted(added)))
+sys.exit(", ".join(sorted(added)) or 0)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
