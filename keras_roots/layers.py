@@ -10,6 +10,7 @@ from collections.abc import Callable
 import keras
 
 from keras_roots.initializers import CompoundHeNormal
+from keras_roots.normalization import FusedBatchNormalization
 from keras_roots.topology import filter_groups
 
 
@@ -53,8 +54,7 @@ def convolution(
 
     Returns:
         A function from tensor to tensor. Its layer is a `GroupedConv2D` where
-        there are groups, and else Keras's own, so that dense networks load
-        without this package.
+        there are groups, and else Keras's own.
 
     Raises:
         ValueError: when called, if `groups` does not divide the channels.
@@ -79,7 +79,7 @@ def batch_normalization(name: str | None = None) -> keras.layers.Layer:
     fb.resnet.torch's: 0.9.
     """
     axis = -1 if keras.config.image_data_format() == "channels_last" else 1
-    return keras.layers.BatchNormalization(axis=axis, epsilon=1.001e-5, momentum=0.9, name=name)
+    return FusedBatchNormalization(axis=axis, epsilon=1.001e-5, momentum=0.9, name=name)
 
 
 def root_module(

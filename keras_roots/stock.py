@@ -6,10 +6,16 @@ import keras
 
 from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import GroupedConv2D
+from keras_roots.normalization import FusedBatchNormalization
+
+_STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
+    GroupedConv2D: keras.layers.Conv2D,
+    FusedBatchNormalization: keras.layers.BatchNormalization,
+}
 
 
 def to_stock(model: keras.Model) -> keras.Model:
-    """Copies a model, with `keras.layers.Conv2D` for every `GroupedConv2D`.
+    """Copies a model, with `keras.layers.Conv2D` for every `GroupedConv2D`, and so on.
 
     The copy has the same names, weights and outputs, and loads where this
     package is not installed. It is not compiled.
@@ -50,7 +56,7 @@ def _copy_inputs(model: keras.Model):
 def _stock_layer(layer: keras.Layer) -> keras.Layer:
     if isinstance(layer, keras.Model):
         return to_stock(layer)
-    stock = keras.layers.Conv2D if isinstance(layer, GroupedConv2D) else type(layer)
+    stock = _STOCK_LAYERS.get(type(layer), type(layer))
     return stock.from_config(_stock_config(layer.get_config()))
 
 
@@ -64,8 +70,13 @@ def _stock_config(config):
     if registered_name == keras.saving.get_registered_name(CompoundHeNormal):
         return keras.saving.serialize_keras_object(_stock_initializer(config["config"]))
     config = {key: _stock_config(value) for key, value in config.items()}
-    if registered_name == keras.saving.get_registered_name(GroupedConv2D):
-        config |= {"module": "keras.layers", "class_name": "Conv2D", "registered_name": None}
+    for ours, stock in _STOCK_LAYERS.items():
+        if registered_name == keras.saving.get_registered_name(ours):
+            config |= {
+                "module": "keras.layers",
+                "class_name": stock.__name__,
+                "registered_name": None,
+            }
     return config
 
 

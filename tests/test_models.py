@@ -6,7 +6,7 @@ import keras_roots
 from keras_roots.layers import GroupedConv2D
 
 
-def groups_of(model, suffix="_conv"):
+def groups_of(model):
     """Groups of the spatial convolutions, in order, without the first."""
     return [
         layer.groups
@@ -39,10 +39,14 @@ def test_nin_groups(root, expected):
     assert groups_of(keras_roots.RootNIN(root=root)) == expected
 
 
-def test_the_dense_networks_are_of_keras_layers_only():
-    for name in keras_roots.list_models():
-        model = keras_roots.build(name, root=1)
-        assert not any(isinstance(layer, GroupedConv2D) for layer in model.layers)
+@pytest.mark.parametrize("name", keras_roots.list_models())
+def test_only_what_is_grouped_is_a_grouped_convolution(name):
+    dense, grouped = (keras_roots.build(name, root=root) for root in (1, 2))
+    assert not any(isinstance(layer, GroupedConv2D) for layer in dense.layers)
+    assert all(
+        isinstance(layer, GroupedConv2D) == (getattr(layer, "groups", 1) > 1)
+        for layer in grouped.layers
+    )
 
 
 def test_resnet50_names_and_shapes_are_those_of_keras_applications():

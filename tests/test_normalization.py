@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_roots.normalization import FusedBatchNormalization
+
+TOLERANCES = {"float32": 1e-5, "mixed_float16": 4e-3, "mixed_bfloat16": 3e-2, "float64": 1e-12}
+
+
+def train_step(layer, inputs, cotangent, *, compiled=False):
+    """Outputs, gradients, and the moving statistics afterwards."""
+    dtype = layer.compute_dtype
+
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float64) * cotangent)
+        weights = [weight.value for weight in layer.trainable_weights]
+        return [outputs, *tape.gradient(loss, [x, *weights])]
+
+    results = tf.function(run, jit_compile=compiled)(tf.constant(inputs, dtype))
+    return [np.asarray(tf.cast(r, tf.float64)) for r in results] + [
+        np.asarray(weight, np.float64) for weight in layer.non_trainable_weights
+    ]
+
+
+def assert_same_training(
+    policy="float32", *, shape=(4, 5, 6, 7), seed=0, compiled=False, **options
+):
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(3, 2, size=shape)
+    cotangent = rng.normal(size=shape)
+    results, layers = [], []
+    for kind in (FusedBatchNormalization, keras.layers.BatchNormalization):
+        layer = kind(dtype=policy, momentum=0.9, **options)
+        layer.build(shape)
+        weights = np.random.default_rng(seed)
+        layer.set_weights([weights.uniform(0.5, 2, weight.shape) for weight in layer.weights])
+        results.append(train_step(layer, inputs, cotangent, compiled=compiled))
+        layers.append(layer)
+    for ours, stock in zip(*results, strict=True):
+        atol = TOLERANCES[policy] * max(1, np.abs(stock).max())
+        np.testing.assert_allclose(ours, stock, atol=atol, rtol=0)
+    return layers
+
+
+@given(
+    policy=st.sampled_from(sorted(TOLERANCES)),
+    batch=st.integers(1, 4),
+    size=st.integers(1, 5),
+    channels=st.integers(1, 5),
+    scale=st.booleans(),
+    center=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_outputs_gradients_and_moving_statistics_are_keras(
+    policy, batch, size, channels, scale, center, seed
+):
+    if batch * size * size < 4:
+        size = 2  # The gradients of so few values vanish, and rounding errors are all there is.
+    shape = (batch, size, size, channels)
+    assert_same_training(policy, shape=shape, seed=seed, scale=scale, center=center)
+
+
+def test_inside_an_xla_compilation():
+    assert_same_training(compiled=True)
+
+
+def test_it_is_one_operation_and_its_gradient():
+    layer = FusedBatchNormalization()
+    layer.build((None, 4, 4, 3))
+    traced = tf.function(lambda x: layer(x, training=True))
+    graph = traced.get_concrete_function(tf.TensorSpec((None, 4, 4, 3))).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("FusedBatchNormV3") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"axis": 1}, (4, 3, 5, 5)),
+        ({}, (4, 6)),
+        ({"axis": 2}, (4, 5, 3, 5)),
+    ],
+)
+def test_what_is_left_to_keras(options, shape):
+    assert_same_training(shape=shape, **options)
+
+
+def test_synchronized_is_left_to_keras():
+    layer = FusedBatchNormalization(synchronized=True)
+    assert not layer._fusible(tf.zeros((2, 3, 3, 4)))
+
+
+def test_a_frozen_layer_keeps_its_statistics():
+    layer = FusedBatchNormalization()
+    layer.build((None, 4, 4, 3))
+    layer.trainable = False
+    before = layer.get_weights()
+    layer(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), training=True)
+    for ours, theirs in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_fit_and_inference_are_keras(tmp_path):
+    images = np.random.default_rng(0).normal(2, 3, size=(64, 4, 4, 3)).astype(np.float32)
+    predictions = []
+    for kind in (FusedBatchNormalization, keras.layers.BatchNormalization):
+        model = keras.Sequential([keras.Input((4, 4, 3)), kind(), keras.layers.Flatten()])
+        model.compile("sgd", "mse")
+        model.fit(images, np.zeros((64, 48)), epochs=3, batch_size=16, shuffle=False, verbose=0)
+        predictions.append(model.predict(images, verbose=0))
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+        np.testing.assert_array_equal(loaded.predict(images, verbose=0), predictions[-1])
+    np.testing.assert_allclose(*predictions, atol=1e-4)
