@@ -5,6 +5,8 @@
 Needs the extra "datasets": pip install 'keras_roots[datasets]'
 """
 
+from pathlib import Path
+
 import keras
 from absl import app, flags
 
@@ -16,17 +18,21 @@ _EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over the training images.", 
 _OUTPUT = flags.DEFINE_string("output", None, "Where to save the model, *.keras. None: nowhere.")
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}", exitcode=2)
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output and (output.suffix != ".keras" or not output.parent.is_dir()):
+        raise app.UsageError(f"Expected *.keras in an existing folder: {output}", exitcode=2)
+    try:
+        network = keras_roots.RootNIN(root=_ROOT.value)
+    except ValueError as error:
+        raise app.UsageError(str(error), exitcode=2) from error
+
     digits = data.load("digits")
-    model = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            keras.layers.Rescaling(1 / 128, offset=-1),
-            keras_roots.RootNIN(root=_ROOT.value, input_shape=(32, 32, 3)),
-        ]
-    )
+    inputs = keras.Input((32, 32, 3))
+    outputs = network(keras.layers.Rescaling(1 / 128, offset=-1)(inputs))
+    model = keras.Model(inputs, outputs)
     model.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
@@ -37,8 +43,8 @@ def main(argv):
         epochs=_EPOCHS.value,
         validation_data=(digits.test_images, digits.test_labels),
     )
-    if _OUTPUT.value:
-        model.save(_OUTPUT.value)
+    if output:
+        model.save(output)
 
 
 if __name__ == "__main__":
