@@ -9,7 +9,8 @@ each exactly the same function:
   single TFLite operator. TensorFlow's CPU kernels have its gradient only
   with oneDNN and not for every type.
 * split: a dense convolution for each group, concatenated. Works wherever a
-  dense convolution does, and is what XLA compiles well on a CPU.
+  dense convolution does, and is what XLA compiles well on a CPU. Half
+  precision is computed in float32 and rounded, by whichever lowering that takes.
 
 `choose` decides, once per traced call, and `forced` overrides it.
 """
@@ -58,6 +59,17 @@ def grouped_convolution(inputs, kernel, strides, padding, dilation_rate, data_fo
         [batch, new height, new width, filters], in the inputs' format and type.
     """
     lowering = choose(inputs, data_format)
+    if lowering == "split" and inputs.dtype in (tf.float16, tf.bfloat16):
+        # TensorFlow's dense kernels for the CPU would sum in half precision too.
+        outputs = grouped_convolution(
+            tf.cast(inputs, tf.float32),
+            tf.cast(kernel, tf.float32),
+            strides,
+            padding,
+            dilation_rate,
+            data_format,
+        )
+        return tf.cast(outputs, inputs.dtype)
     # TensorFlow's CPU kernels know channels_first in oneDNN's types only.
     transposed = data_format == "channels_first" and lowering == "split"
     if transposed:

@@ -81,10 +81,14 @@ def test_forced_to_something_unknown():
         pass
 
 
-def test_float16_gradients_take_split():
+def test_half_precision_is_computed_in_float32_where_native_lacks_it():
+    half = GroupedConv2D(8, 3, groups=4, dtype="float16")
+    half.build((None, 8, 8, 8))
+    images = tf.zeros((2, 8, 8, 8), tf.float16)
     with tf.device("/CPU:0"):
-        images = tf.zeros((1, 8, 8, 8), tf.float16)
-        assert lowering.choose(images, "channels_last") == "split"
+        graph = tf.function(lambda x: half(x)).get_concrete_function(images).graph
+    types = {op.inputs[0].dtype for op in graph.get_operations() if op.type == "Conv2D"}
+    assert types == {tf.float32}
 
 
 def test_an_accelerator_takes_native(monkeypatch):
