@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # tfds imports importlib_resources without declaring it.
     "datasets": [
+        "absl-py>=1.2",
         "tensorflow-datasets>=4.9.6",
         "importlib_resources",
         "scikit-learn>=1.3",
@@ -36,7 +37,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["keras_roots", "keras_roots.*"]),
     package_data={"keras_roots": ["py.typed"]},
-    install_requires=["absl-py>=1.2", "keras>=3.5", "numpy>=1.26", "tensorflow>=2.17"],
+    install_requires=["keras>=3.5", "numpy>=1.26", "tensorflow>=2.17"],
     extras_require={
         **EXTRAS,
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),

@@ -22,8 +22,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}", exitcode=2)
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output and (output.suffix != ".keras" or not output.parent.is_dir()):
-        raise app.UsageError(f"Expected *.keras in an existing folder: {output}", exitcode=2)
+    if output and (output.suffix != ".keras" or not output.parent.is_dir() or output.exists()):
+        raise app.UsageError(f"Expected a new *.keras in an existing folder: {output}", exitcode=2)
     try:
         network = keras_roots.RootNIN(root=_ROOT.value)
     except ValueError as error:

@@ -125,15 +125,18 @@ def cost(
             it open or has never been called; (height, width, channels).
 
     Raises:
-        ValueError: unknown convention; or a model whose input size is open.
+        ValueError: unknown convention; a model whose input size is open, or,
+            if it is subclassed, whose inputs are several or unknown.
     """
     if convention not in _CONVENTIONS:
         raise ValueError(f"Expected convention='plain' or 'paper'. Received: {convention!r}")
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
     inputs = _inputs_of_one_image(model, input_shape)
+    opaque = _Opaque(model)
+    opaque(inputs)  # Builds what has not been built, which takes several calls.
     with _recording(model) as records:
-        _Opaque(model)(inputs)
+        opaque(inputs)
     layers = _layer_costs(records, convention)
     return Cost(
         model=model.name,
@@ -209,25 +212,36 @@ def _inputs_of_one_image(model: keras.Model, input_shape: tuple | None):
     inputs = getattr(model, "inputs", None)
     if inputs:  # In a functional model's own structure: a tensor, a list or a dictionary.
         inputs = inputs[0] if isinstance(model, keras.Sequential) else model.input
+    several = inputs is not None and len(keras.tree.flatten(inputs)) > 1
     if input_shape is not None:
+        if several:
+            raise ValueError(
+                f"input_shape is for models of one input; '{model.name}' has several. Build it "
+                "with the sizes that are to be counted."
+            )
         dtype = None if inputs is None else keras.tree.flatten(inputs)[0].dtype
         return keras.Input(batch_shape=(1, *input_shape), dtype=dtype)
     if inputs is None:
         # A subclassed model remembers only the shape that it was built with.
-        shape = (model.get_build_config() or {}).get("input_shape")
-        if shape is None:
+        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+        if not isinstance(shape, (list, tuple)) or not shape or isinstance(shape[0], (list, tuple)):
             raise ValueError(
-                f"The model '{model.name}' has not been built, so the sizes of its feature maps "
-                "are unknown. Call it once, or give input_shape=(height, width, channels)."
+                f"The inputs of '{model.name}' are unknown: it has not been built, or takes "
+                "several. Give input_shape=(height, width, channels), or make a functional model "
+                "of it: keras.Model(inputs, model(inputs))."
             )
         inputs = keras.KerasTensor(shape)
 
     def one_image(tensor):
         if None in tensor.shape[1:]:
+            advice = (
+                "Build it with a fixed size."
+                if several
+                else "Give input_shape=(height, width, channels)."
+            )
             raise ValueError(
                 f"The model '{model.name}' leaves its input size open, {tensor.shape[1:]}, and "
-                "its multiply-accumulates depend on it. Give "
-                "input_shape=(height, width, channels)."
+                f"its multiply-accumulates depend on it. {advice}"
             )
         return keras.Input(batch_shape=(1, *tensor.shape[1:]), dtype=tensor.dtype)
 
@@ -270,7 +284,7 @@ _FREE: tuple[type, ...] = (
     keras.layers.Normalization,
     keras.layers.Embedding,
     keras.layers.PReLU,
-    keras.Model,
+    *filter(None, [getattr(keras.layers, "RMSNormalization", None)]),  # Of later versions.
 )
 _KINDS: dict[str, tuple[type, ...]] = {
     "convolution": (

@@ -9,6 +9,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,50 @@ def _digits() -> LabelledImages:
 
 
 def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
+    """CIFAR-10 from disk, after making sure that it is all there.
+
+    tfds itself would look for it on the network, for minutes.
+    """
     import tensorflow_datasets as tfds
 
-    builder = _prepared_builder("cifar10", data_dir)
+    root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
+    how = (
+        f"Prepare it with `tfds build cifar10 --data_dir={root}` (from tensorflow-datasets), or "
+        "give the folder that holds cifar10/<version>/dataset_info.json as --data-dir."
+    )
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no data folder {str(root)!r}. {how}")
+    versions = {
+        tuple(map(int, path.parent.name.split("."))): path.parent
+        for path in root.glob("cifar10/*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    }
+    if not versions:
+        raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared cifar10. {how}")
+    folder = versions[max(versions)]
+    try:
+        return _read_cifar10(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{str(folder)!r} is incomplete: it lacks {error}. {how}") from None
+    except Exception as error:  # tfds, TensorFlow and protobuf each have their own.
+        raise ValueError(
+            f"{str(folder)!r} cannot be read as a prepared cifar10: {error}. {how}"
+        ) from error
+
+
+def _read_cifar10(folder: Path) -> LabelledImages:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    splits, features = builder.info.splits, builder.info.features
+    for split in ("train", "test"):
+        if split not in splits:
+            raise FileNotFoundError(f"a {split} split")
+        for path in map(Path, splits[split].filepaths):
+            if not path.is_file():
+                raise FileNotFoundError(path.name)
+    if not {"image", "label"} <= set(features) or features["image"].shape != (_SIZE, _SIZE, 3):
+        raise ValueError(f"it holds {features}")
     arrays: dict[str, Any] = {
         split: tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
         for split in ("train", "test")
@@ -119,42 +161,7 @@ def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
         arrays["train"]["label"],
         arrays["test"]["image"],
         arrays["test"]["label"],
-        class_names=tuple(builder.info.features["label"].names),
+        class_names=tuple(features["label"].names),
         mirror=True,
         background=round(arrays["train"]["image"].mean()),
     )
-
-
-def _prepared_builder(name: str, data_dir: str | os.PathLike | None):
-    """The tfds builder of a data set on disk, after making sure that it is all there.
-
-    tfds itself would look for it on the network, for minutes.
-    """
-    import tensorflow_datasets as tfds
-
-    root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
-    how = (
-        f"Prepare it with `tfds build {name} --data_dir={root}` (from tensorflow-datasets), or "
-        f"give the folder that holds {name}/<version>/dataset_info.json as --data-dir."
-    )
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no data folder {str(root)!r}. {how}")
-    versions = sorted(path.parent for path in root.glob(f"{name}/*.*.*/dataset_info.json"))
-    if not versions:
-        raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared {name}. {how}")
-    try:
-        builder = tfds.builder_from_directory(versions[-1])
-    except Exception as error:  # tfds and protobuf each have their own.
-        raise ValueError(
-            f"{str(versions[-1])!r} cannot be read as a prepared data set: {error}. {how}"
-        ) from error
-    missing = [
-        path.name
-        for split in builder.info.splits.values()
-        for path in map(Path, split.filepaths)
-        if not path.is_file()
-    ]
-    if missing or not {"train", "test"} <= set(builder.info.splits):
-        lacking = missing[0] if missing else "a train or test split"
-        raise FileNotFoundError(f"{str(versions[-1])!r} is incomplete: it lacks {lacking}. {how}")
-    return builder

@@ -16,11 +16,12 @@ import keras
 import numpy as np
 
 from keras_roots import data
+from keras_roots.backend import require_tensorflow
 from keras_roots.benchmark import litert
 from keras_roots.benchmark.measure import Timings, conditions, describe
 from keras_roots.cost import cost
 from keras_roots.export import TFLiteArtifact, export_tflite
-from keras_roots.files import replacing, results_folder
+from keras_roots.files import refuse_contents, replacing, results_folder
 from keras_roots.models import RootNIN
 from keras_roots.topology import Topology, as_topology
 
@@ -97,21 +98,24 @@ def run(
         ValueError, FileNotFoundError, ModuleNotFoundError: something that it
             needs is not there or not right; before any training.
     """
+    require_tensorflow("The demo")
     topology = as_topology(root)
-    if topology == as_topology(1):
-        raise ValueError("The demo sets a root network beside the dense one. Give root=2 or more.")
     for name, number in (("epochs", epochs), ("examples", examples)):
         if number is not None and number < 1:
             raise ValueError(f"Expected {name} of 1 or more. Received: {number}")
     _check_extras(dataset)
     networks = {"dense": as_topology(1), str(topology): topology}
-    for each in networks.values():
-        RootNIN(root=each)  # Raises if the degrees do not divide its channels.
+    dense, grouped = (RootNIN(root=each) for each in networks.values())  # Checks the degrees.
+    if grouped.count_params() == dense.count_params():
+        raise ValueError("The demo sets a root network beside the dense one. Give root=2 or more.")
+    refuse_contents(output, overwrite=overwrite)
     images = data.load(dataset, data_dir)
     if examples is not None:
         images = images.take(examples)
     if len(images.train_images) < _BATCH_SIZE:
-        raise ValueError(f"Training takes {_BATCH_SIZE} images or more. Received: {examples}")
+        raise ValueError(
+            f"Training takes {_BATCH_SIZE} images or more. Received: {len(images.train_images)}"
+        )
     folder = results_folder(output, overwrite=overwrite)
 
     report(
@@ -119,6 +123,7 @@ def run(
         f"{len(images.test_images):,} held out. Results go to {folder}"
     )
     trained, artifacts = {}, {}
+    written: list[Path] = []
     for name, each in networks.items():
         model = _network(images, each)
         counts = cost(model)
@@ -128,12 +133,13 @@ def run(
         )
         correct = _train_and_evaluate(model, images, epochs)
         report(f"NIN {name}: {correct} of {len(images.test_images)} held-out images are right")
-        stem = folder / f"nin_{name}"
-        with replacing(stem.with_suffix(".keras")) as path:
+        written.append(folder / f"nin_{name}.keras")
+        with replacing(written[-1]) as path:
             model.save(path)
         artifacts[name] = artifact = export_tflite(
-            model, stem.with_suffix(".tflite"), images.test_images[:_IMAGES_TO_VERIFY]
+            model, folder / f"nin_{name}.tflite", images.test_images[:_IMAGES_TO_VERIFY]
         )
+        written.append(artifact.path)
         report(
             f"{artifact.path.name}: verified on {artifact.images} images, largest difference to "
             f"Keras {artifact.max_difference:.1e}, top-1 agreement {artifact.top1_agreement:.0%}"
@@ -157,10 +163,10 @@ def run(
         batch=1,
         inferences=len(results[0].latency.seconds),
     )
-    _write(folder, results, record)
+    written += _write(folder, results, record)
     report("\n" + table(results))
     report(f"\n{describe(record)}\n\nWritten to {folder}:")
-    for path in sorted(folder.iterdir()):
+    for path in sorted(written):
         report(f"  {path.name}")
     return results
 
@@ -247,6 +253,7 @@ def _train_and_evaluate(model: keras.Model, images: data.LabelledImages, epochs:
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+    # The pipeline shuffles; Keras warns when asked to.
     model.fit(training, epochs=epochs, shuffle=False)
     scores = model.predict(images.test_images.astype(np.float32), batch_size=100)
     return int(np.sum(scores.argmax(axis=-1) == images.test_labels))
@@ -258,30 +265,38 @@ def _training_batches(images: data.LabelledImages):
 
     size = images.train_images.shape[1:]
 
-    def augment(image, label):
+    def augment(example, seed):
+        image, label = example
         padding = [[_PADDING, _PADDING], [_PADDING, _PADDING], [0, 0]]
         image = tf.pad(image, padding, constant_values=images.background)
-        image = tf.image.random_crop(image, size, seed=_SEED)
+        image = tf.image.stateless_random_crop(image, size, seed)
         if images.mirror:
-            image = tf.image.random_flip_left_right(image, seed=_SEED)
+            image = tf.image.stateless_random_flip_left_right(image, seed)
         return tf.cast(image, tf.float32), label
 
     examples = tf.data.Dataset.from_tensor_slices((images.train_images, images.train_labels))
     examples = examples.shuffle(len(images.train_images), seed=_SEED)
-    examples = examples.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.batch(_BATCH_SIZE, drop_remainder=True).prefetch(2)
+    # A seed for each example, so that crops do not depend on the order of parallel calls.
+    seeds = tf.data.Dataset.random(seed=_SEED, rerandomize_each_iteration=True).batch(2)
+    batches = tf.data.Dataset.zip(examples, seeds)
+    batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.batch(_BATCH_SIZE, drop_remainder=True).prefetch(2)
 
 
-def _write(folder: Path, results: list[Result], record: dict[str, object]) -> None:
-    with replacing(folder / "table.md") as path:
+def _write(folder: Path, results: list[Result], record: dict[str, object]) -> list[Path]:
+    table_file, records_file, plot_file = (
+        folder / name for name in ("table.md", "results.json", "plot.png")
+    )
+    with replacing(table_file) as path:
         path.write_text(f"{table(results)}\n\n{describe(record)}\n", encoding="utf-8")
-    with replacing(folder / "results.json") as path:
+    with replacing(records_file) as path:
         rows = [_as_record(result) for result in results]
         path.write_text(
             json.dumps({"conditions": record, "results": rows}, indent=2) + "\n", encoding="utf-8"
         )
-    with replacing(folder / "plot.png") as path:
+    with replacing(plot_file) as path:
         _plot(results, record, path)
+    return [table_file, records_file, plot_file]
 
 
 def _as_record(result: Result) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,21 +16,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: the folder of `path` does not exist.
-        OSError: it cannot be written.
+        IsADirectoryError: `path` is a folder.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"There is no folder {str(path.parent)!r} to write {path.name!r} in."
         )
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix="".join(path.suffixes), dir=path.parent
-    )
-    os.close(descriptor)
-    temporary = Path(name)
+    if path.is_dir():
+        raise IsADirectoryError(f"There is a folder where a file is to be written: {str(path)!r}.")
+    suffix = "".join(path.suffixes)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{suffix}")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone.
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -47,25 +46,25 @@ def results_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         ValueError: it is a file, cannot be written, or is not empty.
     """
     path = Path(path)
+    refuse_contents(path, overwrite=overwrite)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-        contents = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise ValueError(
             f"The results folder {str(path)!r} cannot be written: {error.strerror}. "
             "Give another one."
         ) from error
+    return path
+
+
+def refuse_contents(path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Raises a ValueError if `path` is a folder that holds something; makes nothing."""
+    path = Path(path)
+    contents = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     if contents and not overwrite:
         raise ValueError(
             f"The results folder {str(path)!r} is not empty (it holds {contents[0]!r}). Give "
             "another one, or --overwrite to replace the files of an earlier run."
         )
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,6 +11,7 @@ Efficient Image Classification", arXiv:1511.06744 (compound layers).
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import keras
@@ -42,7 +43,7 @@ class CompoundHeNormal(keras.initializers.RandomNormal):
         if filter_groups is not None:
             filter_groups = tuple(tuple(group) for group in filter_groups)  # type: ignore[misc]
             if not filter_groups or not all(
-                len(group) == 3 and all(isinstance(n, int) and n > 0 for n in group)
+                len(group) == 3 and all(isinstance(n, numbers.Integral) and n > 0 for n in group)
                 for group in filter_groups
             ):
                 raise ValueError(

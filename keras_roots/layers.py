@@ -32,8 +32,13 @@ class GroupedConv2D(keras.layers.Conv2D):
         from keras_roots import lowering
 
         # TensorFlow's grouped convolution says nothing of an input smaller than the kernel, and
-        # returns values; this raises.
-        self.compute_output_shape(tuple(inputs.shape))
+        # returns values.
+        outputs_shape = self.compute_output_shape(tuple(inputs.shape))
+        if any(n is not None and n < 1 for n in outputs_shape[1:]):
+            raise ValueError(
+                f"The output of layer '{self.name}' would be empty: its input, of shape "
+                f"{tuple(inputs.shape)}, is smaller than its kernel, {self.kernel_size}."
+            )
         return lowering.grouped_convolution(
             inputs, kernel, self.strides, self.padding, self.dilation_rate, self.data_format
         )

@@ -83,7 +83,8 @@ def choose(inputs, data_format: str) -> Lowering:
     """The lowering for a call in the present context, with its reason.
 
     * what `forced` says, if it was said;
-    * native on an accelerator, whose kernels have all of it;
+    * native on an accelerator, as cuDNN has all of it (nothing was measured
+      there yet);
     * split inside an XLA compilation on a CPU, where native is slow;
     * native on a CPU where TensorFlow can differentiate it, else split.
     """
@@ -128,7 +129,8 @@ def _device_type(inputs) -> str:
     scope = tf.DeviceSpec.from_string(tf.no_op().device).device_type
     if scope:
         return scope
-    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    kinds = [kind for kind in ("TPU", "GPU") if tf.config.list_logical_devices(kind)]
+    return kinds[0] if kinds else "CPU"
 
 
 def _inside_xla() -> bool:

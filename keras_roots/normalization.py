@@ -36,7 +36,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             is_training=True,
         )
         # The kernel's variance is divided by n - 1 (by 1 where n is 1); Keras's by n.
-        n = tf.cast(tf.size(inputs) // channels, tf.float32)
+        n = tf.cast(tf.size(inputs, out_type=tf.int64) // channels, tf.float32)
         variance *= tf.maximum(n - 1, 1) / n
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             previous = tf.cast(average, tf.float32)

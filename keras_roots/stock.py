@@ -35,6 +35,9 @@ def to_stock(model: keras.Model) -> keras.Model:
         inputs = _copy_inputs(model)
     copy = keras.models.clone_model(model, inputs, clone_function=_stock_layer)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # It computes with copies of its weights.
     return copy
 
 

@@ -48,19 +48,17 @@ class Topology:
         """
         if level < 0:
             raise ValueError(f"A level is counted from 0. Received: level={level}")
-        degree = self.first_degrees[0]
+        if self.kind == "explicit":
+            if level >= len(self.first_degrees):
+                raise ValueError(
+                    f"The degrees {self.first_degrees} are for {len(self.first_degrees)} levels, "
+                    f"and level {level} (counted from 0) has none. Give one degree for each level."
+                )
+            return self.first_degrees[level]
+        (degree,) = self.first_degrees
         if self.kind == "root":
             return max(1, degree >> level)
-        if self.kind == "column":
-            return degree
-        if self.kind == "tree":
-            return degree << level
-        if level >= len(self.first_degrees):
-            raise ValueError(
-                f"The degrees {self.first_degrees} are for {len(self.first_degrees)} levels, "
-                f"and level {level} (counted from 0) has none. Give one degree for each level."
-            )
-        return self.first_degrees[level]
+        return degree if self.kind == "column" else degree << level
 
     def degrees(self, levels: int) -> tuple[int, ...]:
         """The degrees of a network of so many levels, first level first.

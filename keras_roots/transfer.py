@@ -16,9 +16,9 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
         target: such as `RootResNet50(root=1)`; its weights are overwritten.
 
     Raises:
-        ValueError: a layer of `target` is missing in `source`, has other
-            shapes, or a bias has no batch normalisation to go to. `target` is
-            then as it was.
+        ValueError: a layer of one is missing in the other (but for a top that
+            `source` has on top), has other shapes, or a bias has no batch
+            normalisation to go to. `target` is then as it was.
     """
     theirs = {layer.name: layer for layer in source.layers}
     new_weights: dict[str, list[np.ndarray]] = {}
@@ -46,6 +46,15 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
                 "same number of classes takes them."
             )
         new_weights[layer.name] = weights
+    names = [layer.name for layer in source.layers]
+    used = names[: max((names.index(name) for name in new_weights), default=-1) + 1]
+    for name in used:
+        if theirs[name].weights and name not in new_weights:
+            raise ValueError(
+                f"'{target.name}' has no layer '{name}', as '{source.name}' has, so it would not "
+                "compute the same. Expected models of the same architecture, such as "
+                "keras.applications.ResNet50 and RootResNet50(root=1)."
+            )
     for name, bias in folded.items():
         normalization = target.get_layer(name) if name in new_weights else None
         if not isinstance(normalization, keras.layers.BatchNormalization):

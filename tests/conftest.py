@@ -4,7 +4,6 @@ import os
 
 import hypothesis
 
-# TensorFlow allocates for each test what it needs and logs only errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # The same examples in every run of the suite; `make test-slow` looks for new ones.

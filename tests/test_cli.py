@@ -52,12 +52,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("root", ["3", "0", "-4", "sixteen", "16,x", "ring-4", "16,0"])
-def test_a_root_that_is_none(root, capsys):
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("3", "power of two"),
+        ("0", "at least 1"),
+        ("-4", "at least 1"),
+        ("16,0", "at least 1"),
+        ("sixteen", "expected 16, column-8"),
+        ("16,x", "expected 16, column-8"),
+        ("ring-4", "expected 16, column-8"),
+    ],
+)
+def test_a_root_that_is_none(root, message, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["cost", "nin", f"--root={root}"])
     assert exit_.value.code == 2
-    assert "--root" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_results_folder_that_is_not_empty_stays_as_it_is(tmp_path, capsys):

@@ -136,14 +136,52 @@ class Subclassed(keras.Model):
 
 def test_a_subclassed_model_and_a_layer_of_layers():
     model = Subclassed()
-    with pytest.raises(ValueError, match="has not been built"):
+    with pytest.raises(ValueError, match="has not been built.*Give input_shape"):
         cost(model)
+    never_called = cost(Subclassed(), input_shape=(8, 8, 2))
     model(np.zeros((3, 8, 8, 2), np.float32))
     counted = cost(model)
     projections = 4 * (36 * 4 * 2 * 8)
-    assert counted.macs == 6 * 6 * 9 * 2 * 4 + projections
+    assert counted.macs == never_called.macs == 6 * 6 * 9 * 2 * 4 + projections
     assert counted.parameters == model.count_params() == 9 * 2 * 4 + 4 * (4 * 2 * 8)
     assert cost(model, input_shape=(4, 4, 2)).macs == 2 * 2 * 9 * 2 * 4 + projections * 4 // 36
+
+
+def test_a_model_that_has_not_been_built():
+    convolution = keras.layers.Conv2D(3, 3, use_bias=False)
+    counted = cost(keras.Sequential([convolution]), input_shape=(5, 5, 2))
+    assert (counted.macs, counted.layers[0].calls) == (3 * 3 * 9 * 2 * 3, 1)
+
+
+class WeightsOfItsOwn(keras.Model):
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 7))
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.kernel)
+
+
+def test_what_a_model_does_by_itself_is_unknown():
+    counted = cost(WeightsOfItsOwn(name="own"), input_shape=(4,))
+    assert (counted.parameters, counted.macs, counted.uncounted) == (28, 0, ("own",))
+
+
+class TwoInputs(keras.Model):
+    def call(self, inputs):
+        return inputs["a"] + inputs["b"]
+
+
+def test_several_inputs_that_cannot_be_guessed():
+    several = TwoInputs()
+    several({"a": np.zeros((2, 4)), "b": np.zeros((2, 4))})
+    with pytest.raises(ValueError, match=r"takes several.*keras.Model\(inputs"):
+        cost(several)
+    inputs = [keras.Input((None, 4)), keras.Input((3, 4))]
+    functional = keras.Model(inputs, keras.layers.Concatenate(axis=1)(inputs))
+    with pytest.raises(ValueError, match="open.*fixed size"):
+        cost(functional)
+    with pytest.raises(ValueError, match="has several"):
+        cost(functional, input_shape=(3, 4))
 
 
 def test_what_has_no_rule_is_named():

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -44,35 +46,41 @@ def test_take(digits):
     assert len(some.test_images) == 360
 
 
-@pytest.fixture(scope="module", name="prepared")
-def prepare(tmp_path_factory, digits):
-    """A folder where tfds keeps a data set of CIFAR-10's structure, made of digits."""
+def store(folder, digits, version="3.0.2", **features):
+    """Prepares a data set named cifar10, made of digits."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    folder = tmp_path_factory.mktemp("tfds")
-    features = tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(32, 32, 3)),
-            "label": tfds.features.ClassLabel(names=[f"class {n}" for n in range(10)]),
-        }
-    )
-
     def split(images, labels):
         ids = [f"image_{n}" for n in range(len(images))]
-        return tf.data.Dataset.from_tensor_slices({"id": ids, "image": images, "label": labels})
+        columns = {"id": ids, "image": images, "label": labels}
+        return tf.data.Dataset.from_tensor_slices({name: columns[name] for name in features})
 
     tfds.dataset_builders.store_as_tfds_dataset(
         name="cifar10",
-        version="3.0.2",
-        features=features,
+        version=version,
+        features=tfds.features.FeaturesDict(features),
         split_datasets={
             "train": split(digits.train_images[:80], digits.train_labels[:80]),
             "test": split(digits.test_images[:20], digits.test_labels[:20]),
         },
         data_dir=folder,
         disable_shuffling=True,
+    )
+
+
+@pytest.fixture(scope="module", name="prepared")
+def prepare(tmp_path_factory, digits):
+    """A folder where tfds keeps a data set of CIFAR-10's structure."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+    store(
+        folder,
+        digits,
+        id=tfds.features.Text(),
+        image=tfds.features.Image(shape=(32, 32, 3)),
+        label=tfds.features.ClassLabel(names=[f"class {n}" for n in range(10)]),
     )
     return folder
 
@@ -97,8 +105,6 @@ def test_cifar10_that_is_not_there(tmp_path, prepared):
 
 
 def test_cifar10_with_a_shard_missing(tmp_path, prepared):
-    import shutil
-
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     shard = next(tmp_path.rglob("*train*tfrecord*"))
     shard.unlink()
@@ -107,11 +113,34 @@ def test_cifar10_with_a_shard_missing(tmp_path, prepared):
 
 
 def test_cifar10_with_broken_metadata(tmp_path, prepared):
-    import shutil
-
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     next(tmp_path.rglob("dataset_info.json")).write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
+        data.load("cifar10", tmp_path)
+
+
+def test_cifar10_with_a_shard_cut_short(tmp_path, prepared):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    shard = next(tmp_path.rglob("*train*tfrecord*"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read"):
+        data.load("cifar10", tmp_path)
+
+
+def test_something_else_that_is_called_cifar10(tmp_path, digits):
+    import tensorflow_datasets as tfds
+
+    store(tmp_path, digits, id=tfds.features.Text())
+    with pytest.raises(ValueError, match="cannot be read as a prepared cifar10: it holds"):
+        data.load("cifar10", tmp_path)
+
+
+def test_the_newest_version_is_taken(tmp_path, prepared):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    newer = tmp_path / "cifar10" / "3.0.10"
+    shutil.copytree(tmp_path / "cifar10" / "3.0.2", newer)
+    (newer / "dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"3\.0\.10"):
         data.load("cifar10", tmp_path)
 
 

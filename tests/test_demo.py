@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_roots
 from keras_roots import data, demo
 from keras_roots.benchmark.measure import Timings
 from keras_roots.export import TFLiteArtifact
@@ -67,6 +68,11 @@ def test_the_table_is_relative_to_the_first():
 def test_training_batches_are_crops_of_the_images():
     images = data.load("digits").take(64)
     batch, labels = next(iter(demo._training_batches(images)))
+    again, _ = next(iter(demo._training_batches(images)))
+    np.testing.assert_array_equal(batch, again)
+    epochs = demo._training_batches(images)
+    first, second = (next(iter(epoch))[0].numpy() for epoch in (epochs, epochs))
+    assert not np.array_equal(first, second)
     assert batch.shape == (64, 32, 32, 3)
     assert sorted(labels.numpy()) == sorted(images.train_labels)
     crops = batch.numpy().astype(np.uint8)
@@ -80,10 +86,11 @@ def test_training_batches_are_crops_of_the_images():
     ("arguments", "message"),
     [
         ({"root": 1}, "root=2 or more"),
+        ({"root": keras_roots.column(1)}, "root=2 or more"),
         ({"root": 64}, "do not divide the channels of layer 'conv2_1_conv'"),
         ({"epochs": 0}, "epochs of 1 or more"),
         ({"examples": 0}, "examples of 1 or more"),
-        ({"examples": 10}, "takes 64 images or more"),
+        ({"examples": 10}, "takes 64 images or more. Received: 10"),
         ({"dataset": "mnist"}, "digits, cifar10"),
     ],
 )

@@ -22,9 +22,13 @@ def run(*arguments):
 
 
 def test_a_mistake_is_exit_code_2_without_a_traceback():
-    for arguments in (["--root=3"], ["--output=missing/digits.keras"]):
-        result = run(*arguments)
+    for argument, message in {
+        "--root=3": "power of two",
+        "--output=missing/digits.keras": "existing folder",
+    }.items():
+        result = run(argument)
         assert result.returncode == 2
+        assert message in result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
 
 

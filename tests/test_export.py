@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_roots
 from keras_roots import export, lowering
@@ -40,7 +41,7 @@ def test_one_operator_for_each_convolution(tmp_path, images, root):
 def test_a_convolution_split_in_its_groups_is_refused(tmp_path, images, monkeypatch):
     monkeypatch.setattr(lowering, "forced", lambda _: lowering.contextlib.nullcontext())
     monkeypatch.setattr(lowering, "choose", lambda *_: "split")
-    with pytest.raises(RuntimeError, match="19 convolutions, where the model has 9"):
+    with pytest.raises(RuntimeError, match="0 grouped convolutions, where the model has 2"):
         export.export_tflite(keras_roots.RootNIN(root=8), tmp_path / "nin.tflite", images)
     assert [file.name for file in tmp_path.iterdir()] == []
 
@@ -64,16 +65,59 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path, images):
         export.export_tflite(model, tmp_path / "nin.tflite", images)
 
 
-def test_operators_that_litert_lacks_are_refused(tmp_path, images):
+class Erfinv(keras.Layer):
+    def call(self, x):
+        return keras.ops.mean(keras.ops.erfinv(x), axis=(1, 2))
+
+
+def test_operators_that_litert_lacks_are_refused(tmp_path, images, monkeypatch):
     inputs = keras.Input((32, 32, 3))
-
-    class Erfinv(keras.Layer):
-        def call(self, x):
-            return keras.ops.mean(keras.ops.erfinv(x), axis=(1, 2))
-
+    model = keras.Model(inputs, Erfinv()(inputs))
     with pytest.raises(RuntimeError, match="cannot be converted to TFLite"):
-        export.export_tflite(keras.Model(inputs, Erfinv()(inputs)), tmp_path / "a.tflite", images)
-    assert [file.name for file in tmp_path.iterdir()] == []
+        export.export_tflite(model, tmp_path / "a.tflite", images)
+
+    def convert_as_custom(*_):
+        function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
+        converter.allow_custom_ops = True
+        return converter.convert()
+
+    monkeypatch.setattr(tflite, "_convert", convert_as_custom)
+    with pytest.raises(RuntimeError, match="does not run by itself.*CUSTOM Erfinv"):
+        export.export_tflite(model, tmp_path / "a.tflite", images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conversion_that_lost_its_variables_is_refused(tmp_path, images, monkeypatch):
+    def convert_with_the_model_beside_it(model, shape):
+        function = tf.function(lambda x: model(x, training=False))
+        concrete = function.get_concrete_function(tf.TensorSpec((1, *shape)))
+        return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model).convert()
+
+    monkeypatch.setattr(tflite, "_convert", convert_with_the_model_beside_it)
+    with pytest.raises(RuntimeError, match="VAR_HANDLE"):
+        export.export_tflite(keras_roots.RootNIN(), tmp_path / "nin.tflite", images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convolutions_that_are_no_layers_of_ours(tmp_path, images):
+    class Blur(keras.Layer):
+        def call(self, x):
+            return keras.ops.conv(x, keras.ops.ones((3, 3, 3, 8)) / 9)
+
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            Blur(),
+            GroupedConv2D(8, 3, groups=2),
+            keras.layers.Reshape((4, 7, 28, 8)),
+            keras.layers.TimeDistributed(keras.layers.Conv2D(4, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    artifact = export.export_tflite(model, tmp_path / "model.tflite", images)
+    assert artifact.operators["CONV_2D"] >= 3
 
 
 def test_depthwise_and_separable_layers_of_other_networks(tmp_path, images):
@@ -107,3 +151,13 @@ def test_bad_arguments(tmp_path, images):
     pooled = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     with pytest.raises(ValueError, match="leaves it open"):
         export.export_tflite(pooled, path, images)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = keras_roots.RootNIN()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="computes in bfloat16"):
+        export.export_tflite(half, path, images)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder where a file"):
+        export.export_tflite(model, tmp_path / "folder", images)

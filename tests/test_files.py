@@ -46,6 +46,11 @@ def test_a_folder_that_is_not_there(tmp_path):
         pass
 
 
+def test_a_folder_of_the_files_name(tmp_path):
+    with pytest.raises(IsADirectoryError, match="folder where a file"), replacing(tmp_path):
+        pass
+
+
 def test_results_folder(tmp_path):
     folder = results_folder(tmp_path / "a" / "b")
     assert folder.is_dir()

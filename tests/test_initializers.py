@@ -6,7 +6,7 @@ from keras_roots.initializers import CompoundHeNormal
 
 
 def test_fan_out_of_equal_filter_groups_is_that_of_the_whole_layer():
-    # 16 groups of 64 filters in all: the kernel sees 4 channels, and n is 3 x 3 x 64.
+    # Whatever the number of channels that each group sees, 4 here, n is 3 x 3 x 6400.
     kernel = np.asarray(CompoundHeNormal(seed=1)((3, 3, 4, 6400)), np.float64)
     assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 3 * 6400)), rel=0.01)
     assert kernel.mean() == pytest.approx(0, abs=kernel.std() / 100)

@@ -131,12 +131,15 @@ def test_distributed_over_two_replicas():
     program = """
 import keras, numpy as np, tensorflow as tf
 from keras_roots.layers import GroupedConv2D
+from keras_roots.normalization import FusedBatchNormalization
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    model = keras.Sequential([keras.Input((8, 8, 4)), GroupedConv2D(8, 3, groups=4)])
+    model = keras.Sequential(
+        [keras.Input((8, 8, 4)), GroupedConv2D(8, 3, groups=4), FusedBatchNormalization()])
     model.compile("sgd", "mse")
-history = model.fit(np.ones((4, 8, 8, 4)), np.zeros((4, 6, 6, 8)), epochs=3, verbose=0)
+images = np.random.default_rng(0).normal(size=(4, 8, 8, 4))
+history = model.fit(images, np.ones((4, 6, 6, 8)), epochs=3, verbose=0)
 assert history.history["loss"][-1] < history.history["loss"][0]
 """
     python(program)

@@ -101,6 +101,11 @@ def test_activation_classes_and_name():
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_numpy_integers():
+    model = keras_roots.RootNIN(classes=np.int64(3), input_shape=np.array([16, 16, 3]))
+    assert model.output_shape == (None, 3)
+
+
 def test_upon_an_input_tensor():
     inputs = keras.Input((32, 32, 3))
     scaled = keras.layers.Rescaling(1 / 255)(inputs)

@@ -22,6 +22,19 @@ def test_the_same_outputs_names_and_weights():
     )
 
 
+def test_adapted_normalisation():
+    images = np.random.default_rng(0).normal(5, 3, size=(50, 8, 8, 4)).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(images)
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, GroupedConv2D(4, 3, groups=2)(normalization(inputs)))
+    np.testing.assert_allclose(
+        keras_roots.to_stock(model).predict(images, verbose=0),
+        model.predict(images, verbose=0),
+        atol=1e-5,
+    )
+
+
 def test_nested_models_and_wrapped_layers():
     block = keras.Sequential([GroupedConv2D(4, 3, groups=2, name="inner")], name="block")
     frames = keras.Input((2, 8, 8, 4))

@@ -63,6 +63,23 @@ def test_another_architecture(source):
         keras_roots.transfer_weights(source, keras_roots.RootNIN(root=1))
 
 
+def test_a_deeper_network_of_the_same_names():
+    source = keras.applications.ResNet101(weights=None, input_shape=SHAPE, classes=CLASSES)
+    target = keras_roots.RootResNet50(root=1, input_shape=SHAPE, classes=CLASSES)
+    with pytest.raises(ValueError, match="has no layer 'conv4_block7_1_conv'"):
+        keras_roots.transfer_weights(source, target)
+
+
+def test_a_network_without_a_top_takes_what_is_below_it(source):
+    target = keras_roots.RootResNet50(root=1, input_shape=SHAPE, include_top=False)
+    keras_roots.transfer_weights(source, target)
+    images = np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
+    features = keras.Model(source.inputs, source.get_layer("conv5_block3_out").output)
+    expected = features.predict(images, verbose=0)
+    actual = target.predict(images, verbose=0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
 def test_a_bias_that_nothing_can_take():
     inputs = keras.Input((4,))
     source = keras.Model(inputs, keras.layers.Dense(3, name="dense")(inputs), name="biased")

@@ -7,6 +7,7 @@ update, compiled by `tf.function` and not by XLA (Keras's own choice on a CPU).
 import keras
 import numpy as np
 
+from keras_roots.backend import require_tensorflow
 from keras_roots.benchmark.measure import Timings, interleaved
 from keras_roots.layers import GroupedConv2D
 from keras_roots.models import build
@@ -39,6 +40,7 @@ def train_step(
     Raises:
         ValueError: an argument is not as above; before the models are built.
     """
+    require_tensorflow("The benchmark")
     if batch_size < 1 or rounds < 1:
         raise ValueError(
             "Expected batch_size and rounds of 1 or more. Received: "

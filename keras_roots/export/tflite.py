@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots import lowering
+from keras_roots.backend import require_tensorflow
 from keras_roots.cost import cost
 from keras_roots.files import replacing
 
@@ -65,7 +65,9 @@ def export_tflite(
         ModuleNotFoundError: the extra "litert" is not installed.
         FileNotFoundError: the folder of `path` does not exist.
     """
+    require_tensorflow("The export to TFLite")
     shape = _input_shape(model)
+    _check_precision(model)
     images = np.asarray(images, np.float32)
     if len(images) == 0 or images.shape[1:] != shape:
         raise ValueError(
@@ -74,8 +76,8 @@ def export_tflite(
         )
     with replacing(path) as temporary:
         content = _convert(model, shape)
-        operators = _operators(content)
-        _check_operators(operators, model)
+        operators, grouped = _operators(content)
+        _check_operators(operators, grouped, model)
         expected = np.asarray(model.predict(images, verbose=0))
         actual = _run(content, images)
         difference = _check_outputs(actual, expected)
@@ -106,59 +108,72 @@ def _input_shape(model: keras.Model) -> tuple[int, ...]:
     return shape
 
 
+def _check_precision(model: keras.Model) -> None:
+    for layer in model.layers:
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                "Expected a model that computes in float32. Received: "
+                f"'{model.name}', whose layer '{layer.name}' computes in {layer.compute_dtype}. "
+                "Build it under the float32 policy and set its weights."
+            )
+
+
 def _convert(model: keras.Model, shape: tuple[int, ...]) -> bytes:
     import tensorflow as tf
 
+    from keras_roots import lowering
+
     signature = [tf.TensorSpec((1, *shape), tf.float32, name="images")]
-    with lowering.forced("native"):
-        function = tf.function(
-            lambda images: model(images, training=False), input_signature=signature
-        ).get_concrete_function()
     # Handed the Keras model itself, the converter loses track of its variables without an error.
     holder = tf.Module()
     holder.variables_to_freeze = [variable.value for variable in model.variables]
     try:
+        with lowering.forced("native"):
+            function = tf.function(
+                lambda images: model(images, training=False), input_signature=signature
+            ).get_concrete_function()
         return tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert()
     except Exception as error:  # The converter's own class is not public.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RuntimeError(f"'{model.name}' cannot be converted to TFLite: {reason}") from error
 
 
-def _operators(content: bytes) -> dict[str, int]:
+def _operators(content: bytes) -> tuple[dict[str, int], int]:
+    """How many operators of each kind, and how many of them are grouped convolutions."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {n: name for name, n in vars(schema.BuiltinOperator).items() if isinstance(n, int)}
     file = schema.ModelT.InitFromPackedBuf(content, 0)
-    codes = []
+    kinds = []
     for code in file.operatorCodes:
         # Old readers know the first 127 operators by the deprecated field only.
-        name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        codes.append(code.customCode.decode() if name == "CUSTOM" else name)
-    return dict(
-        collections.Counter(codes[op.opcodeIndex] for g in file.subgraphs for op in g.operators)
-    )
+        kind = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        kinds.append(f"CUSTOM {code.customCode.decode()}" if kind == "CUSTOM" else kind)
+    counter: collections.Counter[str] = collections.Counter()
+    grouped = 0
+    for graph in file.subgraphs:
+        for operator in graph.operators:
+            kind = kinds[operator.opcodeIndex]
+            counter[kind] += 1
+            if kind == "CONV_2D":
+                images, kernel = (graph.tensors[place].shape for place in operator.inputs[:2])
+                grouped += kernel[-1] < images[-1]
+            grouped += kind == "DEPTHWISE_CONV_2D"
+    return dict(counter), int(grouped)
 
 
-def _check_operators(operators: dict[str, int], model: keras.Model) -> None:
-    wrong = [
-        name for name in operators if name.startswith("Flex") or name in ("VAR_HANDLE", "CUSTOM")
-    ]
+def _check_operators(operators: dict[str, int], grouped: int, model: keras.Model) -> None:
+    wrong = [kind for kind in operators if kind.startswith("CUSTOM") or kind == "VAR_HANDLE"]
     if wrong:
         raise RuntimeError(
             f"The conversion of '{model.name}' has operators that LiteRT does not run by itself "
             f"({', '.join(wrong)}); no file was written."
         )
-    # More convolutions than the model has would mean that one was split into its groups.
-    expected = sum(
-        layer.calls * (2 if layer.kind.startswith("Separable") else 1)
-        for layer in cost(model).layers
-        if layer.groups is not None
-    )
-    found = operators.get("CONV_2D", 0) + operators.get("DEPTHWISE_CONV_2D", 0)
-    if found > expected:
+    expected = sum(layer.calls for layer in cost(model).layers if (layer.groups or 1) > 1)
+    if grouped < expected:
         raise RuntimeError(
-            f"The conversion of '{model.name}' has {found} convolutions, where the model has "
-            f"{expected}; no file was written."
+            f"The conversion of '{model.name}' has {grouped} grouped convolutions, where the "
+            f"model has {expected}: others were split in their groups. No file was written."
         )
 
 

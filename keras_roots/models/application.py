@@ -4,11 +4,13 @@ A family's module has a builder of features and hands it to `assemble`, which
 checks the arguments, makes the input, puts the top on and loads the weights.
 """
 
+import numbers
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 _WEIGHT_FILES = (".weights.h5", ".keras")
 
@@ -46,7 +48,7 @@ def assemble(
     _check_weights(weights, name)
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"Expected pooling=None, 'avg' or 'max'. Received: {pooling!r}")
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+    if not _is_positive_integer(classes):
         raise ValueError(f"Expected classes as a positive integer. Received: {classes!r}")
     keras.activations.get(classifier_activation)  # Raises for an unknown name.
 
@@ -79,14 +81,19 @@ def assemble(
     return model
 
 
+def _is_positive_integer(value) -> bool:
+    # NumPy's integers are Integral too.
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0
+
+
 def _check_shape(shape, default_size: int, minimum_size: int, name: str) -> tuple:
     channels_last = keras.config.image_data_format() == "channels_last"
     default = (default_size, default_size, 3) if channels_last else (3, default_size, default_size)
     if shape is None:
         return default
-    shape = tuple(shape)
+    shape = tuple(shape.tolist() if isinstance(shape, np.ndarray) else shape)
     layout = "(height, width, channels)" if channels_last else "(channels, height, width)"
-    if len(shape) != 3 or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
+    if len(shape) != 3 or not all(n is None or _is_positive_integer(n) for n in shape):
         raise ValueError(f"Expected input_shape as {layout}, such as {default}. Received: {shape}")
     size, channels = (shape[:2], shape[2]) if channels_last else (shape[1:], shape[0])
     if channels is None:
@@ -109,7 +116,7 @@ def _check_weights(weights, name: str) -> None:
             f"Expected weights=None or the path of a file. Received: {type(weights).__name__}"
         )
     path = Path(weights)
-    if not path.suffix and path.name == os.fspath(weights) and not path.exists():
+    if not path.suffix and path.name == os.fspath(weights) and not path.is_file():
         raise ValueError(
             f"No trained weights have been published for '{name}' (weights={weights!r}). Take "
             "weights=None for random initialisation, or the path of a file that "

@@ -13,6 +13,7 @@ Deviation: the classifier is drawn by Keras's default (Glorot); the paper's
 initialiser is for what a ReLU follows.
 """
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ from keras_roots.models.application import assemble
 from keras_roots.topology import RootLike, as_topology
 
 _STAGE_FILTERS = (64, 128, 256, 512)
-_STAGE_BLOCKS = {"resnet50": (3, 4, 6, 3)}
+_STAGE_BLOCKS = (3, 4, 6, 3)
 _EXPANSION = 4
 
 
@@ -71,11 +72,8 @@ def RootResNet50(
     topology = as_topology(root)
     groups = topology.degrees(len(_STAGE_FILTERS))
 
-    def features(x):
-        return _features(x, _STAGE_BLOCKS["resnet50"], groups)
-
     return assemble(
-        features,
+        functools.partial(_features, groups=groups),
         _top,
         default_size=224,
         minimum_size=32,
@@ -90,14 +88,14 @@ def RootResNet50(
     )
 
 
-def _features(x, stage_blocks, groups):
+def _features(x, groups):
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = convolution(64, 7, strides=2, name="conv1_conv")(x)
     x = batch_normalization("conv1_bn")(x)
     x = keras.layers.Activation("relu", name="conv1_relu")(x)
     x = keras.layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = keras.layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
-    stages = zip(_STAGE_FILTERS, stage_blocks, groups, strict=True)
+    stages = zip(_STAGE_FILTERS, _STAGE_BLOCKS, groups, strict=True)
     for stage, (filters, blocks, g) in enumerate(stages, start=2):
         for block in range(1, blocks + 1):
             first = block == 1
