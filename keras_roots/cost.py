@@ -209,7 +209,7 @@ def _shape(tensors: Any) -> tuple:
 
 def _inputs_of_one_image(model: keras.Model, input_shape: tuple | None):
     """Symbolic inputs of batch 1, in the structure that the model takes."""
-    inputs = getattr(model, "inputs", None)
+    inputs = getattr(model, "inputs", None) if model.built else None
     if inputs:  # In a functional model's own structure: a tensor, a list or a dictionary.
         inputs = inputs[0] if isinstance(model, keras.Sequential) else model.input
     several = inputs is not None and len(keras.tree.flatten(inputs)) > 1

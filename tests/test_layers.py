@@ -181,9 +181,9 @@ def test_trains_under(policy):
 
 
 def test_an_input_smaller_than_the_kernel_is_an_error():
-    layer = GroupedConv2D(8, 5, groups=4)
     with pytest.raises(ValueError, match="zero or negative|smaller than its kernel"):
-        layer(np.zeros((1, 4, 4, 8), np.float32))
+        GroupedConv2D(8, 5, groups=4)(np.zeros((1, 4, 4, 8), np.float32))
+    layer = GroupedConv2D(8, 5, groups=4)
     layer.build((None, 9, 9, 8))
     with pytest.raises(ValueError, match="zero or negative|smaller than its kernel"):
         layer(np.zeros((1, 4, 4, 8), np.float32))
