@@ -14,7 +14,7 @@ EXTRAS = {
         "scipy>=1.11",
     ],
     "compression": ["tensorflow-model-optimization>=0.8.0", "tf-keras>=2.17"],
-    "litert": ["ai-edge-litert>=1.2"],
+    "litert": ["ai-edge-litert>=2.3"],
     "plots": ["matplotlib>=3.8"],
 }
 DEVELOPMENT = [
