@@ -259,7 +259,7 @@ def _layer_costs(records: list[_Record], convention: Convention) -> tuple[LayerC
                 macs += _size(getattr(layer, "bias", None)) * len(record.shapes)
         elif parameters == 0 or isinstance(layer, _FREE):
             macs = 0
-        if convention == "paper" and kind is None and macs is not None:
+        if convention == "paper" and kind is None:
             parameters = 0
         if parameters or macs or macs is None:
             layers.append(

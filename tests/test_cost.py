@@ -192,6 +192,7 @@ def test_what_has_no_rule_is_named():
     assert counted.uncounted == (f"lstm/{lstm.cell.name}",)
     assert counted.parameters == model.count_params()
     assert "Not counted" in str(counted)
+    assert cost(model, convention="paper").parameters == 4 * 2 + 2
 
 
 def test_an_open_input_size():
