@@ -17,6 +17,13 @@ _ROOT_HELP = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose mistakes are one line, as all of this program's are."""
+
+    def error(self, message):
+        self.exit(2, f"keras-roots: {message} (see `{self.prog} --help`)\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     parser = _parser()
@@ -35,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-roots",
         description="Convolutional networks with hierarchical filter groups, for Keras 3.",
     )

@@ -68,7 +68,9 @@ def test_a_root_that_is_none(root, message, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["cost", "nin", f"--root={root}"])
     assert exit_.value.code == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_results_folder_that_is_not_empty_stays_as_it_is(tmp_path, capsys):
