@@ -114,8 +114,8 @@ def cost(
 ) -> Cost:
     """Counts parameters and multiply-accumulates.
 
-    The model is called once on symbolic input, and every layer's call is
-    noted with its shapes; so shared layers, nested and subclassed models
+    The model is called on symbolic input, and every layer's call is noted
+    with its shapes; so shared layers, nested and subclassed models
     count as often as they are called.
 
     Args:

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots.requirements import require_extras
+
 DATASETS = ("digits", "cifar10")
 _SIZE = 32
 _HELD_OUT_DIGITS = 360
@@ -77,6 +79,7 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> LabelledImages
 
 
 def _digits() -> LabelledImages:
+    require_extras("The digits", {"sklearn": "datasets"})
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -111,6 +114,7 @@ def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
 
     tfds itself would look for it on the network, for minutes.
     """
+    require_extras("CIFAR-10", {"tensorflow_datasets": "datasets"})
     import tensorflow_datasets as tfds
 
     root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()

@@ -6,7 +6,6 @@ side, and leaves a table, a plot and the models in one folder.
 """
 
 import dataclasses
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -16,13 +15,13 @@ import keras
 import numpy as np
 
 from keras_roots import data
-from keras_roots.backend import require_tensorflow
 from keras_roots.benchmark import litert
 from keras_roots.benchmark.measure import Timings, conditions, describe
 from keras_roots.cost import cost
 from keras_roots.export import TFLiteArtifact, export_tflite
 from keras_roots.files import refuse_contents, replacing, results_folder
 from keras_roots.models import RootNIN
+from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.topology import Topology, as_topology
 
 _IMAGES_TO_VERIFY = 100
@@ -103,7 +102,9 @@ def run(
     for name, number in (("epochs", epochs), ("examples", examples)):
         if number is not None and number < 1:
             raise ValueError(f"Expected {name} of 1 or more. Received: {number}")
-    _check_extras(dataset)
+    require_extras(
+        "The demo", {"sklearn": "datasets", "matplotlib": "plots", "ai_edge_litert": "litert"}
+    )
     networks = {"dense": as_topology(1), str(topology): topology}
     dense, grouped = (RootNIN(root=each) for each in networks.values())  # Checks the degrees.
     if grouped.count_params() == dense.count_params():
@@ -212,19 +213,6 @@ def table(results: list[Result]) -> str:
 
 def _relative(number: int, reference: int) -> str:
     return f"{number:,}" if number == reference else f"{number:,} ({number / reference - 1:+.0%})"
-
-
-def _check_extras(dataset: str) -> None:
-    needed = {"sklearn": "datasets", "matplotlib": "plots", "ai_edge_litert": "litert"}
-    if dataset == "cifar10":
-        needed = {"tensorflow_datasets": "datasets", **needed}
-    missing = [module for module in needed if importlib.util.find_spec(module) is None]
-    if missing:
-        extras = ",".join(sorted({needed[module] for module in missing}))
-        raise ModuleNotFoundError(
-            f"The demo needs {', '.join(missing)}. Install the extras: "
-            f"pip install 'keras_roots[{extras}]'"
-        )
 
 
 def _network(images: data.LabelledImages, topology: Topology) -> keras.Model:

@@ -47,24 +47,31 @@ def results_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
     """
     path = Path(path)
     refuse_contents(path, overwrite=overwrite)
-    try:
+    with _unwritable_is_a_value_error(path):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        raise ValueError(
-            f"The results folder {str(path)!r} cannot be written: {error.strerror}. "
-            "Give another one."
-        ) from error
     return path
 
 
 def refuse_contents(path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Raises a ValueError if `path` is a folder that holds something; makes nothing."""
     path = Path(path)
-    contents = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    with _unwritable_is_a_value_error(path):
+        contents = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     if contents and not overwrite:
         raise ValueError(
             f"The results folder {str(path)!r} is not empty (it holds {contents[0]!r}). Give "
             "another one, or --overwrite to replace the files of an earlier run."
         )
+
+
+@contextlib.contextmanager
+def _unwritable_is_a_value_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"The results folder {str(path)!r} cannot be written: {error.strerror}. "
+            "Give another one."
+        ) from error

@@ -15,7 +15,10 @@ _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
 
 
 def to_stock(model: keras.Model) -> keras.Model:
-    """Copies a model, with `keras.layers.Conv2D` for every `GroupedConv2D`, and so on.
+    """Copies a model, with Keras's class for each of this package's.
+
+    Conv2D for GroupedConv2D, BatchNormalization for FusedBatchNormalization,
+    and an initialiser of the same distribution for CompoundHeNormal.
 
     The copy has the same names, weights and outputs, and loads where this
     package is not installed. It is not compiled.

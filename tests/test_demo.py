@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import keras
@@ -107,9 +108,11 @@ def test_a_data_folder_that_is_not_there(tmp_path):
 
 
 def test_missing_extras_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"keras_roots\[datasets,litert,plots\]"):
         demo.run(output=tmp_path / "results")
+    with pytest.raises(ModuleNotFoundError, match=r"tensorflow_datasets.*keras_roots\[datasets\]"):
+        data.load("cifar10")
 
 
 @pytest.mark.slow

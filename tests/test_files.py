@@ -69,9 +69,11 @@ def test_results_folder_that_is_a_file_or_beneath_one(tmp_path):
             results_folder(path)
 
 
-def test_results_folder_that_cannot_be_written():
-    # No one, root included, makes files there.
-    if not Path("/proc/self").is_dir():
-        pytest.skip("needs Linux")
+# A name that is too long; and where no one, root included, makes files.
+UNWRITABLE = ["x" * 300, *(["/proc/self/results"] if Path("/proc/self").is_dir() else [])]
+
+
+@pytest.mark.parametrize("path", UNWRITABLE)
+def test_results_folder_that_cannot_be_written(path, tmp_path):
     with pytest.raises(ValueError, match="cannot be written"):
-        results_folder("/proc/self/results")
+        results_folder(tmp_path / path)

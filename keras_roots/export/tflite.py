@@ -12,9 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots.backend import require_tensorflow
 from keras_roots.cost import cost
 from keras_roots.files import replacing
+from keras_roots.requirements import require_extras, require_tensorflow
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders.
 _TOLERANCE = 1e-4
@@ -66,6 +66,7 @@ def export_tflite(
         FileNotFoundError: the folder of `path` does not exist.
     """
     require_tensorflow("The export to TFLite")
+    require_extras("The export to TFLite", {"ai_edge_litert": "litert"})
     shape = _input_shape(model)
     _check_precision(model)
     images = np.asarray(images, np.float32)
