@@ -8,7 +8,26 @@ import importlib.metadata
 
 from keras_roots import initializers, layers, topology
 from keras_roots.cost import Cost, LayerCost, cost
-from keras_roots.models import RootNIN, RootResNet50, build, list_models
+from keras_roots.models import (
+    RootAlexNet,
+    RootGoogLeNet,
+    RootNIN,
+    RootNINImageNet,
+    RootResNet50,
+    RootResNet50V2,
+    RootResNet101,
+    RootResNet101V2,
+    RootResNet152,
+    RootResNet152V2,
+    RootResNet200,
+    RootVGG11,
+    RootVGG13,
+    RootVGG16,
+    RootVGG19,
+    build,
+    endpoints,
+    list_models,
+)
 from keras_roots.stock import to_stock
 from keras_roots.topology import Topology, column, root, tree
 from keras_roots.transfer import transfer_weights
@@ -21,12 +40,26 @@ except importlib.metadata.PackageNotFoundError:  # Run from a source tree that i
 __all__ = [
     "Cost",
     "LayerCost",
+    "RootAlexNet",
+    "RootGoogLeNet",
     "RootNIN",
+    "RootNINImageNet",
     "RootResNet50",
+    "RootResNet50V2",
+    "RootResNet101",
+    "RootResNet101V2",
+    "RootResNet152",
+    "RootResNet152V2",
+    "RootResNet200",
+    "RootVGG11",
+    "RootVGG13",
+    "RootVGG16",
+    "RootVGG19",
     "Topology",
     "build",
     "column",
     "cost",
+    "endpoints",
     "initializers",
     "layers",
     "list_models",

@@ -1,8 +1,9 @@
-"""Batch normalisation in one operation while training on TensorFlow.
+"""Normalisations: one that is faster than Keras's, and one that Keras has not.
 
-Keras 3 computes the moments, the normalisation and their gradients with an
-operation for each step, each of which reads and writes the feature maps;
-TensorFlow's fused kernel passes over them as few times as it can.
+Of batch normalisation while training on TensorFlow, Keras 3 computes the
+moments, the normalisation and their gradients with an operation for each
+step, each of which reads and writes the feature maps; TensorFlow's fused
+kernel passes over them as few times as it can.
 """
 
 import keras
@@ -52,3 +53,46 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
         )
+
+
+@keras.saving.register_keras_serializable(package="keras_roots")
+class LocalResponseNormalization(keras.layers.Layer):
+    """AlexNet's normalisation over adjacent channels.
+
+    x / (k + alpha / n * (sum of squares over n adjacent channels)) ** beta, in
+    the form of Caffe's reference model. Krizhevsky et al. (NIPS 2012, section
+    3.3) do not divide alpha by n, and have k=2.
+
+    Input and output shape: [batch, height, width, channels], or
+    [batch, channels, height, width].
+    """
+
+    def __init__(
+        self, n: int = 5, k: float = 1.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
+        self.data_format = keras.config.image_data_format()
+
+    def call(self, inputs):
+        axis = 3 if self.data_format == "channels_last" else 1
+        channels = inputs.shape[axis]
+        # A pixel's squares would overflow in float16.
+        x = keras.ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        before = self.n // 2
+        padding = [(0, 0)] * 4
+        padding[axis] = (before, self.n - 1 - before)
+        squares = keras.ops.pad(keras.ops.square(x), padding)
+        before_axis = (slice(None),) * axis
+        adjacent = (
+            squares[(*before_axis, slice(start, start + channels))] for start in range(self.n)
+        )
+        scale = self.k + self.alpha / self.n * sum(adjacent)
+        return keras.ops.cast(x * keras.ops.power(scale, -self.beta), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        own = {"n": self.n, "k": self.k, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}

@@ -171,6 +171,10 @@ def working_degrees(channels: int, filters: int) -> list[int]:
     return [g for g in range(1, common + 1) if common % g == 0]
 
 
+class IndivisibleError(ValueError):
+    """The number of groups does not divide the channels of a layer."""
+
+
 def filter_groups(channels: int, filters: int, groups: int, layer: str) -> FilterGroups:
     """Cuts a convolution of `channels` inputs and `filters` outputs in groups.
 
@@ -178,14 +182,14 @@ def filter_groups(channels: int, filters: int, groups: int, layer: str) -> Filte
         layer: the layer's name, for the error.
 
     Raises:
-        ValueError: `groups` does not divide both; it names the layer, its
-            channels and the degrees that would work.
+        IndivisibleError: a ValueError: `groups` does not divide both; it
+            names the layer, its channels and the degrees that would work.
     """
     groups = _degree(groups, "explicit")
     if channels % groups or filters % groups:
-        raise ValueError(
+        raise IndivisibleError(
             f"{groups} filter groups do not divide the channels of layer '{layer}', which has "
             f"{channels} input channels and {filters} filters. Degrees that would work there: "
-            f"{', '.join(map(str, working_degrees(channels, filters)))}"
+            f"{', '.join(map(str, working_degrees(channels, filters)))}."
         )
     return FilterGroups(groups, channels // groups, filters // groups)

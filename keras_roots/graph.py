@@ -1,0 +1,290 @@
+"""A model's graph, flattened: which layers are called, on what, at which resolution.
+
+Functional and Sequential models, nested ones included, are lists of calls
+here, in an order in which they can be made. A *level*, in the sense of
+`keras_roots.topology`, is one resolution: what has the same output stride.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer (or of one of keras.ops).
+
+    Attributes:
+        path: the layer's name, after those of the models that hold it: "a/b".
+        layer: what is called.
+        inputs, outputs: numbers of the tensors; equal where tensors are.
+        input_shapes, output_shapes: theirs, batch included.
+    """
+
+    path: str
+    layer: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    input_shapes: tuple[tuple, ...]
+    output_shapes: tuple[tuple, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The calls of a model, and the numbers of its input and output tensors."""
+
+    calls: tuple[Call, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def is_graph(layer: Any) -> bool:
+    """Whether it is a model whose calls can be listed."""
+    return isinstance(layer, keras.Model) and hasattr(_graph_of(layer), "_nodes_by_depth")
+
+
+def _graph_of(model: keras.Model) -> Any:
+    # A Sequential model keeps its graph in a functional one, once it is built.
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def trace(model: keras.Model) -> Graph:
+    """Lists the calls of a functional or Sequential model.
+
+    Raises:
+        ValueError: the model is of another kind, or has not been built.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
+    if not is_graph(model):
+        if isinstance(model, keras.Sequential):
+            raise ValueError(
+                f"The Sequential model '{model.name}' has not been built, so that its shapes are "
+                "unknown. Put a keras.Input first, or call model.build(...)."
+            )
+        raise ValueError(
+            f"Expected a functional or Sequential model. Received: '{model.name}', a subclassed "
+            f"one ({type(model).__name__}), whose layers' order only its code knows. If it can be "
+            "called on keras.Input, give the functional model of the tensors between its layers."
+        )
+    calls: list[Call] = []
+    numbers = itertools.count()
+
+    def visit(model: keras.Model, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
+        graph = _graph_of(model)
+        known = dict(zip(map(id, graph.inputs), inputs, strict=True))
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input or any(id(tensor) not in known for tensor in node.input_tensors):
+                    continue
+                layer = node.operation
+                given = tuple(known[id(tensor)] for tensor in node.input_tensors)
+                path = prefix + layer.name
+                if is_graph(layer):
+                    made = visit(layer, given, path + "/")
+                else:
+                    made = tuple(next(numbers) for _ in node.outputs)
+                    shapes = (
+                        tuple(tuple(tensor.shape) for tensor in tensors)
+                        for tensors in (node.input_tensors, node.outputs)
+                    )
+                    calls.append(Call(path, layer, given, made, *shapes))
+                known.update(zip(map(id, node.outputs), made, strict=True))
+        return tuple(known[id(tensor)] for tensor in graph.outputs)
+
+    inputs = tuple(next(numbers) for _ in _graph_of(model).inputs)
+    outputs = visit(model, inputs, "")
+    return Graph(tuple(calls), inputs, outputs)
+
+
+Stride = tuple[Fraction, Fraction]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Site:
+    """Where a tensor is.
+
+    Attributes:
+        stride: pixels of the image from one of its pixels to the next, down
+            and across; None if it has no pixels, as after global pooling.
+        image: whether it is the image still, with nothing learned before.
+    """
+
+    stride: Stride | None
+    image: bool
+
+
+def output_strides(model: keras.Model) -> dict[int, Stride | None]:
+    """The output stride of each layer's first call, by the layer's `id`."""
+    strides: dict[int, Stride | None] = {}
+    for call, _, site in _sites(model):
+        strides.setdefault(id(call.layer), site.stride)
+    return strides
+
+
+def _sites(model: keras.Model) -> Iterator[tuple[Call, bool, _Site]]:
+    """Each call, whether it is made on the image, and where its output is."""
+    graph = trace(model)
+    sites = {number: _Site((Fraction(1), Fraction(1)), image=True) for number in graph.inputs}
+    for call in graph.calls:
+        given = [sites[number] for number in call.inputs]
+        strides = [site.stride for site in given if site.stride is not None]
+        # The coarsest of several, if they differ: a vector or 1x1 map is broadcast over another.
+        stride = max(strides, key=_area, default=None)
+        factor = _factor(call)
+        if stride is not None:
+            stride = factor and (stride[0] * factor[0], stride[1] * factor[1])
+        on_image = all(site.image for site in given)
+        site = _Site(stride, image=on_image and not _learns(call.layer))
+        sites.update(dict.fromkeys(call.outputs, site))
+        yield call, on_image, site
+
+
+def _area(stride: Stride) -> Fraction:
+    return stride[0] * stride[1]
+
+
+_POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+_GLOBAL_POOLING = (keras.layers.GlobalMaxPooling2D, keras.layers.GlobalAveragePooling2D)
+_STRIDED = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    *_POOLING,
+)
+_SAME_STRIDE = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+
+
+def _factor(call: Call) -> Stride | None:
+    """By what the call multiplies the stride; None if it leaves no pixels."""
+    layer = call.layer
+    if isinstance(layer, _GLOBAL_POOLING) or len(call.output_shapes[0]) != 4:
+        return None
+    down = across = Fraction(1)
+    if isinstance(layer, _STRIDED):
+        down, across = map(Fraction, layer.strides)
+    elif isinstance(layer, keras.layers.Conv2DTranspose):
+        down, across = (Fraction(1, stride) for stride in layer.strides)
+    elif isinstance(layer, keras.layers.UpSampling2D):
+        down, across = (Fraction(1, size) for size in layer.size)
+    elif not isinstance(layer, _SAME_STRIDE):
+        # Of a layer that is not known, the sizes tell.
+        data_format = getattr(layer, "data_format", None) or keras.config.image_data_format()
+        pixels = slice(1, 3) if data_format == "channels_last" else slice(2, 4)
+        before = [shape[pixels] for shape in call.input_shapes if len(shape) == 4]
+        after = call.output_shapes[0][pixels]
+        if before and None not in after:
+            known = [size for size in before if None not in size]
+            if known:
+                largest = max(known, key=lambda size: size[0] * size[1])
+                down, across = (_ratio(*sizes) for sizes in zip(largest, after, strict=True))
+    return down, across
+
+
+def _ratio(before: int, after: int) -> Fraction:
+    # A border that is lost or gained is no sub-sampling.
+    if before >= after:
+        return Fraction(max(1, round(before / max(after, 1))))
+    return Fraction(1, max(1, round(after / max(before, 1))))
+
+
+def _learns(layer: Any) -> bool:
+    normalizations = (
+        keras.layers.Normalization,
+        keras.layers.BatchNormalization,
+        keras.layers.LayerNormalization,
+        keras.layers.GroupNormalization,
+    )
+    return bool(getattr(layer, "weights", ())) and not isinstance(layer, normalizations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution in a model's graph.
+
+    Attributes:
+        path: see `Call`.
+        layer: its layer.
+        channels, filters: of a `Conv2D`; 0 of other kinds.
+        stride: output stride, (down, across), of its first call, or None.
+        obstacle: why it can have no filter groups, in words; None if it can.
+    """
+
+    path: str
+    layer: Any
+    channels: int
+    filters: int
+    stride: Stride | None
+    obstacle: str | None
+
+    @property
+    def area(self) -> Fraction:
+        """Pixels of the image to one of its output."""
+        return Fraction(0) if self.stride is None else _area(self.stride)
+
+
+def convolutions(model: keras.Model) -> list[Convolution]:
+    """Every convolution of a functional or Sequential model, in order.
+
+    One that is called several times is listed once, at its first call, and is
+    on the image if any of its calls is.
+    """
+    first: dict[int, tuple[Call, Stride | None]] = {}
+    images: set[int] = set()
+    for call, on_image, site in _sites(model):
+        if not getattr(call.layer, "weights", ()):
+            continue
+        first.setdefault(id(call.layer), (call, site.stride))
+        if on_image:
+            images.add(id(call.layer))
+    found = []
+    for key, (call, stride) in first.items():
+        layer = call.layer
+        is_conv2d = isinstance(layer, keras.layers.Conv2D)
+        obstacle = _obstacle(layer, key in images)
+        if not is_conv2d and obstacle is None:
+            continue
+        channels = layer.kernel.shape[-2] * layer.groups if is_conv2d else 0
+        found.append(
+            Convolution(
+                path=call.path,
+                layer=layer,
+                channels=channels,
+                filters=layer.filters if is_conv2d else 0,
+                stride=stride,
+                obstacle=obstacle,
+            )
+        )
+    return found
+
+
+def _obstacle(layer: Any, on_image: bool) -> str | None:
+    """Why a layer with weights has no filter groups to gain; None also if it convolves nothing."""
+    depthwise = (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)
+    separable = (keras.layers.SeparableConv2D, keras.layers.SeparableConv1D)
+    transposed = (
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+    )
+    if isinstance(layer, depthwise):
+        return "depthwise"
+    if isinstance(layer, separable):
+        return "depthwise (separable)"
+    if isinstance(layer, transposed):
+        return "transposed"
+    if isinstance(layer, (keras.layers.Conv1D, keras.layers.Conv3D)):
+        return "not two-dimensional"
+    if not isinstance(layer, keras.layers.Conv2D):
+        if any(len(weight.shape) >= 4 for weight in layer.weights):
+            return f"inside a {type(layer).__name__}, into which is not looked"
+        return None
+    if layer.groups > 1:
+        return "grouped already"
+    if set(layer.kernel_size) == {1}:
+        return "1x1"
+    return "on the image" if on_image else None
