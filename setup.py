@@ -16,6 +16,7 @@ EXTRAS = {
     "compression": ["tensorflow-model-optimization>=0.8.0", "tf-keras>=2.17"],
     "litert": ["ai-edge-litert>=2.3"],
     "plots": ["matplotlib>=3.8"],
+    "rootify": ["scipy>=1.11"],
 }
 DEVELOPMENT = [
     "hypothesis>=6.100",

@@ -126,6 +126,20 @@ def output_strides(model: keras.Model) -> dict[int, Stride | None]:
     return strides
 
 
+def areas(model: keras.Model) -> list[Fraction]:
+    """Pixels of the image to one of a feature map, of each resolution; finest first."""
+    strides = {site.stride for _, _, site in _sites(model)}
+    return sorted({_area(stride) for stride in strides if stride is not None})
+
+
+def stride_text(stride: Stride | None) -> str:
+    """Such as "8", or "8x4" (down, across); empty for None."""
+    if stride is None:
+        return ""
+    down, across = stride
+    return str(down) if down == across else f"{down}x{across}"
+
+
 def _sites(model: keras.Model) -> Iterator[tuple[Call, bool, _Site]]:
     """Each call, whether it is made on the image, and where its output is."""
     graph = trace(model)

@@ -85,7 +85,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         squares = keras.ops.pad(keras.ops.square(x), padding)
         before_axis = (slice(None),) * axis
         adjacent = (
-            squares[(*before_axis, slice(start, start + channels))] for start in range(self.n)
+            squares[before_axis + (slice(start, start + channels),)] for start in range(self.n)
         )
         scale = self.k + self.alpha / self.n * sum(adjacent)
         return keras.ops.cast(x * keras.ops.power(scale, -self.beta), self.compute_dtype)

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_roots.clone import clone, copy_state
 from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import GroupedConv2D
 from keras_roots.normalization import FusedBatchNormalization
@@ -21,7 +22,8 @@ def to_stock(model: keras.Model) -> keras.Model:
     and an initialiser of the same distribution for CompoundHeNormal.
 
     The copy has the same names, weights and outputs, and loads where this
-    package is not installed. It is not compiled.
+    package is not installed; but for AlexNet's, whose local response
+    normalisation Keras has not. It is not compiled.
 
     Args:
         model: a functional or Sequential model, built.
@@ -29,39 +31,13 @@ def to_stock(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model is subclassed, or has not been built.
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
-    if not model.built:
-        raise ValueError(f"The model '{model.name}' has not been built: it has no weights yet.")
-    inputs = None
-    if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
-        inputs = _copy_inputs(model)
-    copy = keras.models.clone_model(model, inputs, clone_function=_stock_layer)
-    copy.set_weights(model.get_weights())
-    for layer in copy.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # It computes with copies of its weights.
+    copy, pairs = clone(model, _stock_layer)
+    for layer, stock in pairs:
+        copy_state(layer, stock)
     return copy
 
 
-def _copy_inputs(model: keras.Model):
-    """New inputs in the model's structure; Keras's own copies do not keep the layers' names."""
-    layers = {
-        id(layer.output): layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.InputLayer)
-    }
-
-    def copy(tensor):
-        config = layers[id(tensor)].get_config()
-        return keras.layers.InputLayer.from_config(config).output
-
-    return keras.tree.map_structure(copy, model.input)
-
-
 def _stock_layer(layer: keras.Layer) -> keras.Layer:
-    if isinstance(layer, keras.Model):
-        return to_stock(layer)
     stock = _STOCK_LAYERS.get(type(layer), type(layer))
     return stock.from_config(_stock_config(layer.get_config()))
 

@@ -75,5 +75,5 @@ def test_what_cannot_be_converted():
 
     model = Subclassed()
     model(np.zeros((1, 2)))
-    with pytest.raises(ValueError, match="Functional"):
+    with pytest.raises(ValueError, match="functional or Sequential model. Received.*subclassed"):
         keras_roots.to_stock(model)
