@@ -18,11 +18,14 @@ import contextlib
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from unittest import mock
 
 import keras
+
+from keras_roots import graph
+from keras_roots.tables import Table
 
 Convention = Literal["plain", "paper"]
 _CONVENTIONS = ("plain", "paper")
@@ -36,6 +39,9 @@ class LayerCost:
         name: the layer's path in the model, nested models separated by "/".
         kind: its class, such as "Conv2D".
         output_shape: of its last call, without the batch.
+        output_stride: pixels of the image to one of its output, at its first
+            call, such as "8"; empty where there are none, as in a classifier,
+            and in subclassed models.
         groups: filter groups of a convolution (all its channels if it is
             depthwise or separable), else None.
         calls: how often the model calls it.
@@ -47,6 +53,7 @@ class LayerCost:
     name: str
     kind: str
     output_shape: tuple
+    output_stride: str
     groups: int | None
     calls: int
     parameters: int
@@ -54,8 +61,24 @@ class LayerCost:
 
 
 @dataclasses.dataclass(frozen=True)
+class StageCost:
+    """What the layers of one resolution cost together.
+
+    Attributes:
+        output_stride: see `LayerCost`.
+        layers: number of layers that cost anything.
+        parameters, macs: their sums.
+    """
+
+    output_stride: str
+    layers: int
+    parameters: int
+    macs: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a model costs, in total and by layer.
+    """What a model costs, in total, by stage and by layer.
 
     Attributes:
         model: name of the model.
@@ -64,6 +87,7 @@ class Cost:
         macs: total multiply-accumulates for one image.
         layers: one `LayerCost` for each layer that has parameters or does
             multiply-accumulates, in the order of their first call.
+        stages: one `StageCost` for each output stride, in the same order.
         uncounted: names of layers whose multiply-accumulates are unknown, and
             so not in `macs`.
     """
@@ -75,36 +99,48 @@ class Cost:
     layers: tuple[LayerCost, ...]
 
     @property
+    def stages(self) -> tuple[StageCost, ...]:
+        by_stride: dict[str, list[LayerCost]] = {}
+        for layer in self.layers:
+            by_stride.setdefault(layer.output_stride, []).append(layer)
+        return tuple(
+            StageCost(
+                output_stride=stride,
+                layers=len(layers),
+                parameters=sum(layer.parameters for layer in layers),
+                macs=sum(layer.macs or 0 for layer in layers),
+            )
+            for stride, layers in by_stride.items()
+        )
+
+    @property
     def uncounted(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers if layer.macs is None)
 
     def __str__(self) -> str:
         """A table of the layers, and their sum."""
-        rows = [("layer", "kind", "output", "groups", "parameters", "multiply-accumulates")]
-        for layer in self.layers:
-            rows.append(
-                (
-                    layer.name,
-                    layer.kind,
-                    " x ".join(map(str, layer.output_shape)),
-                    "" if layer.groups is None else str(layer.groups),
-                    f"{layer.parameters:,}",
-                    "unknown" if layer.macs is None else f"{layer.macs:,}",
-                )
+        rows = [
+            (
+                layer.name,
+                layer.kind,
+                shape_text(layer.output_shape),
+                "" if layer.groups is None else str(layer.groups),
+                f"{layer.parameters:,}",
+                "unknown" if layer.macs is None else f"{layer.macs:,}",
             )
-        rows.append((self.model, "", "", "", f"{self.parameters:,}", f"{self.macs:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-        def line(row):
-            cells = [cell.ljust(w) for cell, w in zip(row[:3], widths[:3], strict=True)]
-            cells += [cell.rjust(w) for cell, w in zip(row[3:], widths[3:], strict=True)]
-            return "  ".join(cells).rstrip()
-
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [line(rows[0]), rule, *map(line, rows[1:-1]), rule, line(rows[-1])]
+            for layer in self.layers
+        ]
+        header = ("layer", "kind", "output", "groups", "parameters", "multiply-accumulates")
+        total = (self.model, "", "", "", f"{self.parameters:,}", f"{self.macs:,}")
+        text = Table(header, rows, left=3, footer=[total]).text()
         if self.uncounted:
-            lines.append(f"Not counted, for want of a rule: {', '.join(self.uncounted)}")
-        return "\n".join(lines)
+            text += f"\nNot counted, for want of a rule: {', '.join(self.uncounted)}"
+        return text
+
+
+def shape_text(shape: tuple) -> str:
+    """Such as "56 x 56 x 64"."""
+    return " x ".join(map(str, shape))
 
 
 def cost(
@@ -137,7 +173,8 @@ def cost(
     opaque(inputs)  # Builds what has not been built, which takes several calls.
     with _recording(model) as records:
         opaque(inputs)
-    layers = _layer_costs(records, convention)
+    strides = graph.output_strides(model) if graph.is_graph(model) else {}
+    layers = _layer_costs(records, convention, strides)
     return Cost(
         model=model.name,
         convention=convention,
@@ -248,7 +285,9 @@ def _inputs_of_one_image(model: keras.Model, input_shape: tuple | None):
     return keras.tree.map_structure(one_image, inputs)
 
 
-def _layer_costs(records: list[_Record], convention: Convention) -> tuple[LayerCost, ...]:
+def _layer_costs(
+    records: list[_Record], convention: Convention, strides: Mapping[int, graph.Stride | None]
+) -> tuple[LayerCost, ...]:
     layers = []
     for record in records:
         layer, kind = record.layer, _kind(record.layer)
@@ -267,6 +306,7 @@ def _layer_costs(records: list[_Record], convention: Convention) -> tuple[LayerC
                     name=record.name,
                     kind=type(layer).__name__,
                     output_shape=record.shapes[-1][1][1:],
+                    output_stride=graph.stride_text(strides.get(id(layer))),
                     groups=_groups(layer, kind),
                     calls=len(record.shapes),
                     parameters=parameters,
