@@ -28,6 +28,7 @@ from keras_roots.models import (
     endpoints,
     list_models,
 )
+from keras_roots.rootify import Plan, plan, rootify
 from keras_roots.stock import to_stock
 from keras_roots.topology import Topology, column, root, tree
 from keras_roots.transfer import transfer_weights
@@ -40,6 +41,7 @@ except importlib.metadata.PackageNotFoundError:  # Run from a source tree that i
 __all__ = [
     "Cost",
     "LayerCost",
+    "Plan",
     "RootAlexNet",
     "RootGoogLeNet",
     "RootNIN",
@@ -63,7 +65,9 @@ __all__ = [
     "initializers",
     "layers",
     "list_models",
+    "plan",
     "root",
+    "rootify",
     "to_stock",
     "topology",
     "transfer_weights",

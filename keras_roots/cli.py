@@ -7,7 +7,9 @@ or in what they name, 130 interrupted.
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from keras_roots import topology
 
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_cost(commands)
+    _add_reproduce(commands)
     _add_benchmark(commands)
     return parser
 
@@ -116,10 +119,14 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _add_cost(commands) -> None:
     command = commands.add_parser(
         "cost",
-        help="parameters and multiply-accumulates, layer by layer",
-        description="Prints the parameters and multiply-accumulates of a network for one image.",
+        help="parameters and multiply-accumulates, by layer and by stage",
+        description="Prints the parameters and multiply-accumulates (MACs) of a network for one "
+        "image, by layer, by stage and in total; with --root, dense and grouped side by side.",
     )
-    command.add_argument("model", help="name of a network, such as resnet50 or nin")
+    command.add_argument(
+        "model",
+        help="name of a network, such as resnet50, or a file that model.save wrote: model.keras",
+    )
     command.add_argument("--root", type=_root, default="1", metavar="R", help=_ROOT_HELP)
     command.add_argument(
         "--convention",
@@ -129,26 +136,158 @@ def _add_cost(commands) -> None:
         "published tables, without batch normalisation and with biases (default: %(default)s)",
     )
     command.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="height and width (default: the network's)"
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width (default: the network's; a file that leaves them open needs it)",
     )
     command.add_argument(
         "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="an option of the network's factory, such as geometry=deep-roots or "
+        "stride_in_1x1=false; may be repeated",
+    )
+    command.add_argument(
+        "--by",
+        choices=("layer", "stage", "total"),
+        help="print this table only (default: by layer and by stage)",
+    )
+    _add_format(command)
+    command.add_argument(
+        "--plot", metavar="FILE", help="write bars by layer to a .png, .pdf or .svg as well"
     )
     command.set_defaults(run=_cost)
 
 
 def _cost(arguments: argparse.Namespace) -> int:
+    from keras_roots import cost_report
     from keras_roots.cost import cost
-    from keras_roots.models import build
 
-    options = {}
-    if arguments.image_size is not None:
-        options["input_shape"] = (arguments.image_size, arguments.image_size, 3)
+    if arguments.plot is not None:
+        cost_report.require_plot(arguments.plot)
+    size = arguments.image_size
+    if size is not None and size < 1:
+        raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")
+    dense, grouped, input_shape = _models(arguments, size)
+    counted = cost(dense, arguments.convention, input_shape)
+    beside = None if grouped is None else cost(grouped, arguments.convention, input_shape)
+    tables = {"layer": cost_report.by_layer, "stage": cost_report.by_stage}
+    tables["total"] = cost_report.total
+    # A CSV file is one table.
+    names = [arguments.by] if arguments.by else ["layer", "stage"]
+    if arguments.format == "csv":
+        names = names[:1]
+    print(
+        "\n\n".join(_formatted(tables[name](counted, beside), arguments.format) for name in names)
+    )
+    for each in (counted, beside):
+        if each is not None and each.uncounted and arguments.format != "csv":
+            print(f"\n{each.model}: not counted, for want of a rule: {', '.join(each.uncounted)}")
+    if arguments.plot is not None:
+        cost_report.plot(arguments.plot, counted, beside)
+        print(f"keras-roots: bars by layer are in {arguments.plot}", file=sys.stderr)
+    return 0
+
+
+def _models(arguments: argparse.Namespace, size: int | None):
+    """The dense network, the one with groups if asked for, and a shape for cost()."""
+    from keras_roots.models import build
+    from keras_roots.rootify import rootify
+
+    grouped = arguments.root != topology.root(1)
+    if arguments.model.endswith(".keras"):
+        for name in ("classes", "set"):
+            if getattr(arguments, name):
+                raise ValueError(f"--{name} is for networks that are built by name, not for files")
+        dense = _load(arguments.model)
+        rooted = rootify(dense, arguments.root, report=None) if grouped else None
+        channels = (dense.input_shape or (3,))[-1]
+        return dense, rooted, None if size is None else (size, size, channels)
+    options: dict[str, object] = dict(arguments.set)
+    if size is not None:
+        options["input_shape"] = (size, size, 3)
     if arguments.classes is not None:
         options["classes"] = arguments.classes
-    model = build(arguments.model, root=arguments.root, **options)
-    print(cost(model, convention=arguments.convention))
-    return 0
+    _check_factory_options(arguments.model, dict(arguments.set))
+    rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
+    return build(arguments.model, root=1, **options), rooted, None
+
+
+def _check_factory_options(model: str, options: dict) -> None:
+    from keras_roots.models import network
+
+    known = network(model).options
+    for name in options:
+        if name not in known:
+            have = f"has {', '.join(known)}" if known else "has none"
+            raise ValueError(f"{model} has no option {name!r}; it {have}")
+
+
+def _load(path: str):
+    """A saved model; nothing that is code in the file is run."""
+    import keras
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path!r}.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py and Keras each have their own.
+        raise ValueError(f"{path!r} cannot be loaded as a Keras model: {error}") from error
+
+
+def _add_format(command) -> None:
+    command.add_argument(
+        "--format",
+        choices=("text", "markdown", "csv"),
+        default="text",
+        help="of the tables (default: %(default)s)",
+    )
+
+
+def _formatted(table, name: str) -> str:
+    return getattr(table, name)().rstrip("\n")
+
+
+def _add_reproduce(commands) -> None:
+    command = commands.add_parser(
+        "reproduce",
+        help="the paper's tables, with our counts beside the published",
+        description="Builds every network of the paper's tables, counts it, and prints the "
+        "published figures beside the computed: exact, or with the reason why they differ. "
+        "About a minute. Exit code 1 if one differs for no reason that is known.",
+    )
+    command.add_argument(
+        "table",
+        nargs="*",
+        metavar="TABLE",
+        help="resnet50, resnet200, googlenet, nin or alexnet (default: all)",
+    )
+    _add_format(command)
+    command.set_defaults(run=_reproduce)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from keras_roots import paper
+
+    reproductions = paper.reproduce(
+        arguments.table or None, report=lambda line: print(line, file=sys.stderr)
+    )
+    if arguments.format == "csv":
+        print(_formatted(paper.records(reproductions), "csv"))
+    else:
+        heading = "### {}" if arguments.format == "markdown" else "{}"
+        for each in reproductions:
+            print(heading.format(each.title), end="\n\n")
+            print(_formatted(each.table(), arguments.format), end="\n\n")
+            for note in each.notes:
+                print(textwrap.fill(note, 100), end="\n\n")
+    return 0 if all(each.complete for each in reproductions) else 1
 
 
 def _add_benchmark(commands) -> None:
@@ -213,3 +352,11 @@ def _root(text: str) -> topology.Topology:
     raise argparse.ArgumentTypeError(
         f"expected 16, column-8, tree-4 or degrees such as 16,8,4,2; received {text!r}"
     )
+
+
+def _option(text: str) -> tuple[str, object]:
+    """NAME=VALUE from the command line, where true and false are what they say."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE; received {text!r}")
+    return name, {"true": True, "false": False}.get(value.lower(), value)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from keras_roots.cost import Cost, LayerCost, shape_text
 from keras_roots.files import replacing
@@ -36,7 +37,14 @@ def by_layer(cost: Cost, beside: Cost | None = None) -> Table:
         for shown in [other or layer]
         if shown is not None
     ]
-    header = ("layer", "kind", "output", "output stride", "groups", *_heading(cost, beside))
+    header = (
+        "layer",
+        "kind",
+        "output",
+        "output stride",
+        "groups",
+        *_heading(two=beside is not None),
+    )
     total = ("total", "", "", "", "", *_numbers(cost, beside, beside is not None))
     return Table(header, rows, left=3, footer=[total])
 
@@ -52,7 +60,9 @@ def by_stage(cost: Cost, beside: Cost | None = None) -> Table:
         label = f"output stride {stride}" if stride else "after the feature maps"
         rows.append((label, str(count), *_numbers(stage, other, beside is not None)))
     total = ("total", str(len(cost.layers)), *_numbers(cost, beside, beside is not None))
-    return Table(("stage", "layers", *_heading(cost, beside)), rows, left=1, footer=[total])
+    return Table(
+        ("stage", "layers", *_heading(two=beside is not None)), rows, left=1, footer=[total]
+    )
 
 
 def total(cost: Cost, beside: Cost | None = None) -> Table:
@@ -122,9 +132,9 @@ def require_plot(path: str | os.PathLike) -> None:
         raise ValueError(
             f"Expected a plot's file that ends in .png, .pdf or .svg. Received: {os.fspath(path)!r}"
         )
-    folder = os.path.dirname(os.fspath(path)) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"There is no folder {folder!r} to write the plot in.")
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r} to write the plot in.")
     require_extras("The plot", {"matplotlib": "plots"})
 
 
@@ -143,8 +153,8 @@ def _groups(layer: LayerCost | None, other: LayerCost | None) -> str:
     return "" if shown is None or shown.groups is None else str(shown.groups)
 
 
-def _heading(cost: Cost, beside: Cost | None) -> list[str]:
-    if beside is None:
+def _heading(*, two: bool) -> list[str]:
+    if not two:
         return [heading for heading, _ in _COLUMNS]
     return [
         text
@@ -162,10 +172,14 @@ def _numbers(first, second, two: bool) -> list[str]:
         if not two:
             cells.append(texts[0])
             continue
-        known = None not in values and values[0]
-        change = f"{values[1] / values[0] - 1:+.0%}" if known and values[0] != values[1] else ""
-        cells += [*texts, change]
+        cells += [*texts, _change(*values)]
     return cells
+
+
+def _change(before: int | None, after: int | None) -> str:
+    if not before or after is None or before == after:
+        return ""
+    return f"{after / before - 1:+.0%}"
 
 
 def _relative(reference: int, number: int) -> str:

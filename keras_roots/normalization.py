@@ -83,10 +83,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         padding = [(0, 0)] * 4
         padding[axis] = (before, self.n - 1 - before)
         squares = keras.ops.pad(keras.ops.square(x), padding)
-        before_axis = (slice(None),) * axis
-        adjacent = (
-            squares[before_axis + (slice(start, start + channels),)] for start in range(self.n)
-        )
+        windows = [[slice(None)] * axis + [slice(n, n + channels)] for n in range(self.n)]
+        adjacent = (squares[tuple(window)] for window in windows)
         scale = self.k + self.alpha / self.n * sum(adjacent)
         return keras.ops.cast(x * keras.ops.power(scale, -self.beta), self.compute_dtype)
 

@@ -357,7 +357,5 @@ def _report(planned: Plan, model: keras.Model, rooted: keras.Model) -> str:
     except ValueError:
         lines.append("Multiply-accumulates: depend on the input size, which the model leaves open")
     else:
-        lines.append(
-            f"Multiply-accumulates: {dense:,} to {grouped:,} ({grouped / dense - 1:+.0%})"
-        )
+        lines.append(f"Multiply-accumulates: {dense:,} to {grouped:,} ({grouped / dense - 1:+.0%})")
     return "\n".join(lines)

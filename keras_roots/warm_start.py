@@ -66,9 +66,7 @@ def set_block_diagonal(
     target.set_weights([grouped, *others])
 
 
-def permuted_weights(
-    model: keras.Model, groups: Mapping[int, int]
-) -> dict[int, list[np.ndarray]]:
+def permuted_weights(model: keras.Model, groups: Mapping[int, int]) -> dict[int, list[np.ndarray]]:
     """The model's weights with channels permuted for the groups to come.
 
     Args:
@@ -209,7 +207,9 @@ class _Spaces:
         if type(layer) in (keras.layers.BatchNormalization, FusedBatchNormalization):
             channels = call.input_shapes[0][layer.axis]
             axes = (layer.axis % 4 == 3) == _channels_last(layer)
-            return "channelwise" if channels and axes and len(call.input_shapes[0]) == 4 else "opaque"
+            return (
+                "channelwise" if channels and axes and len(call.input_shapes[0]) == 4 else "opaque"
+            )
         if type(layer) is keras.layers.DepthwiseConv2D:
             return "channelwise" if layer.depth_multiplier == 1 else "opaque"
         if type(layer) in _CHANNELWISE:
