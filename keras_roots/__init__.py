@@ -6,7 +6,8 @@ Efficiency with Hierarchical Filter Groups", arXiv:1605.06489.
 
 import importlib.metadata
 
-from keras_roots import initializers, layers, topology
+from keras_roots import auxiliary_heads, initializers, layers, topology
+from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.cost import Cost, LayerCost, cost
 from keras_roots.models import (
     RootAlexNet,
@@ -58,6 +59,7 @@ __all__ = [
     "RootVGG16",
     "RootVGG19",
     "Topology",
+    "auxiliary_heads",
     "build",
     "column",
     "cost",
@@ -72,4 +74,5 @@ __all__ = [
     "topology",
     "transfer_weights",
     "tree",
+    "without_auxiliary_heads",
 ]

@@ -150,8 +150,13 @@ def _sites(model: keras.Model) -> Iterator[tuple[Call, bool, _Site]]:
         # The coarsest of several, if they differ: a vector or 1x1 map is broadcast over another.
         stride = max(strides, key=_area, default=None)
         factor = _factor(call)
-        if stride is not None:
-            stride = factor and (stride[0] * factor[0], stride[1] * factor[1])
+        if factor is None:
+            stride = None
+        elif stride is not None:
+            stride = (stride[0] * factor[0], stride[1] * factor[1])
+        elif set(_pixels(call.layer, call.output_shapes[0])) != {1}:
+            # A map made of a vector, as in a generator, is counted from anew.
+            stride = (Fraction(1), Fraction(1))
         on_image = all(site.image for site in given)
         site = _Site(stride, image=on_image and not _learns(call.layer))
         sites.update(dict.fromkeys(call.outputs, site))
@@ -187,16 +192,20 @@ def _factor(call: Call) -> Stride | None:
         down, across = (Fraction(1, size) for size in layer.size)
     elif not isinstance(layer, _SAME_STRIDE):
         # Of a layer that is not known, the sizes tell.
-        data_format = getattr(layer, "data_format", None) or keras.config.image_data_format()
-        pixels = slice(1, 3) if data_format == "channels_last" else slice(2, 4)
-        before = [shape[pixels] for shape in call.input_shapes if len(shape) == 4]
-        after = call.output_shapes[0][pixels]
+        before = [_pixels(layer, shape) for shape in call.input_shapes if len(shape) == 4]
+        after = _pixels(layer, call.output_shapes[0])
         if before and None not in after:
             known = [size for size in before if None not in size]
             if known:
                 largest = max(known, key=lambda size: size[0] * size[1])
                 down, across = (_ratio(*sizes) for sizes in zip(largest, after, strict=True))
     return down, across
+
+
+def _pixels(layer: Any, shape: tuple) -> tuple:
+    """Height and width of a feature map."""
+    data_format = getattr(layer, "data_format", None) or keras.config.image_data_format()
+    return shape[1:3] if data_format == "channels_last" else shape[2:4]
 
 
 def _ratio(before: int, after: int) -> Fraction:

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.cost import cost
 from keras_roots.files import replacing
 from keras_roots.requirements import require_extras, require_tensorflow
@@ -51,7 +52,7 @@ def export_tflite(
 
     Args:
         model: functional or Sequential, with one input of a fixed size and
-            one output [batch, values].
+            one output [batch, values]. Auxiliary heads are left out.
         path: of the file to write, conventionally `*.tflite`. An existing
             file is replaced only after the verification.
         images: [examples, height, width, channels], real inputs on which the
@@ -67,6 +68,7 @@ def export_tflite(
     """
     require_tensorflow("The export to TFLite")
     require_extras("The export to TFLite", {"ai_edge_litert": "litert"})
+    model = without_auxiliary_heads(model)
     shape = _input_shape(model)
     _check_precision(model)
     images = np.asarray(images, np.float32)

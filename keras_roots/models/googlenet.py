@@ -40,12 +40,6 @@ _MODULES = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 _HEADS = ("4a", "4d")
-_AUXILIARY_LOSS_WEIGHT = 0.3
-
-LOSS_WEIGHTS = {
-    "predictions": 1.0,
-    **{f"auxiliary_{module}": _AUXILIARY_LOSS_WEIGHT for module in _HEADS},
-}
 
 
 def _features(x, groups, geometry: str, auxiliary_heads: bool):
@@ -143,20 +137,6 @@ def _require(x, size: int, what: str) -> None:
         )
 
 
-def without_auxiliary_heads(model: keras.Model) -> keras.Model:
-    """The same network for inference: only its predictions, of the same weights.
-
-    Args:
-        model: such as `RootGoogLeNet(auxiliary_heads=True)`, trained. One
-            whose outputs are no dictionary with "predictions" is returned
-            as it is.
-    """
-    outputs = getattr(model, "output", None) if model.built else None
-    if not isinstance(outputs, dict) or "predictions" not in outputs:
-        return model
-    return keras.Model(model.inputs, outputs["predictions"], name=model.name)
-
-
 NETWORKS = (
     Network(
         name="googlenet",
@@ -189,9 +169,9 @@ NETWORKS = (
             "auxiliary_heads": Option(
                 False,
                 "whether to have the two classifiers on modules 4a and 4d that help in training. "
-                "The outputs are then a dictionary, and `compile` takes "
-                "`loss_weights=keras_roots.models.googlenet.LOSS_WEIGHTS` (0.3 for each). "
-                "`without_auxiliary_heads(model)` there, and every export, leaves them out.",
+                "The outputs are then a dictionary; `keras_roots.auxiliary_heads` shows how to "
+                "train such a model, and `keras_roots.without_auxiliary_heads(model)`, and every "
+                "export, leaves them out.",
                 top_only=True,
             ),
         },

@@ -1,0 +1,52 @@
+"""Classifiers on inner feature maps, which help in training and are left out afterwards.
+
+A model with auxiliary heads has a dictionary of outputs, "predictions" and
+the heads':
+
+    model = keras_roots.RootGoogLeNet(auxiliary_heads=True)
+    names = list(model.output)
+    model.compile(
+        "sgd",
+        dict.fromkeys(names, "sparse_categorical_crossentropy"),
+        loss_weights=loss_weights(model),
+        metrics={"predictions": "accuracy"},
+    )
+    model.fit(images, dict.fromkeys(names, labels))
+    without_auxiliary_heads(model).save("googlenet.keras")
+
+Source: Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842.
+"""
+
+import keras
+
+_PREDICTIONS = "predictions"
+_WEIGHT = 0.3
+
+
+def loss_weights(model: keras.Model) -> dict[str, float]:
+    """For `compile`: 1 for the predictions, and 0.3 for each auxiliary head.
+
+    Raises:
+        ValueError: the model has no auxiliary heads.
+    """
+    if not _has_heads(model):
+        raise ValueError(
+            f"'{model.name}' has no auxiliary heads: its outputs are no dictionary with "
+            f"'{_PREDICTIONS}'. RootGoogLeNet(auxiliary_heads=True) has some."
+        )
+    return {name: 1.0 if name == _PREDICTIONS else _WEIGHT for name in model.output}
+
+
+def without_auxiliary_heads(model: keras.Model) -> keras.Model:
+    """The model for inference: its predictions only, on the same layers and weights.
+
+    A model that has no auxiliary heads is returned as it is.
+    """
+    if not _has_heads(model):
+        return model
+    return keras.Model(model.inputs, model.output[_PREDICTIONS], name=model.name)
+
+
+def _has_heads(model: keras.Model) -> bool:
+    outputs = model.output if getattr(model, "outputs", None) else None
+    return isinstance(outputs, dict) and _PREDICTIONS in outputs
