@@ -257,29 +257,13 @@ def _plan(
     for convolution in found:
         level = levels.get(convolution.area)
         wanted = 1 if level is None else topology.groups(level)
-        reason = convolution.obstacle
-        if convolution.path in kept:
-            reason = "kept, as asked"
-        elif convolution.path in explicit:
-            wanted, reason = explicit[convolution.path], None
+        if convolution.path in explicit:
+            wanted = explicit[convolution.path]
             _check_explicit(convolution, wanted)
-            if wanted == 1:
-                reason = "kept, as asked"
-        elif reason is None and level is None:
-            reason = "without a known output stride, or whose channels have no common divisor"
-        elif reason is None and type(convolution.layer) not in (
-            keras.layers.Conv2D,
-            GroupedConv2D,
-        ):
-            reason = f"of a class of its own ({type(convolution.layer).__name__})"
-        elif reason is None and wanted == 1:
-            reason = "at a level of degree 1"
-        elif reason is None and (convolution.channels % wanted or convolution.filters % wanted):
-            working = working_degrees(convolution.channels, convolution.filters)
-            reason = (
-                f"of {convolution.channels} channels and {convolution.filters} filters, which "
-                f"{wanted} does not divide ({', '.join(map(str, working))} would)"
-            )
+            reason = "kept, as asked" if wanted == 1 else None
+        else:
+            kept_too = convolution.path in kept
+            reason = "kept, as asked" if kept_too else _reason(convolution, level, wanted)
         if reason is None:
             groups[id(convolution.layer)] = int(wanted)
         is_conv2d = isinstance(convolution.layer, keras.layers.Conv2D)
@@ -299,6 +283,26 @@ def _plan(
     if not groups:
         raise ValueError(_nothing_to_group(planned))
     return planned, groups
+
+
+def _reason(convolution: graph.Convolution, level: int | None, degree: int) -> str | None:
+    """Why the rule leaves a convolution as it is; None if it is grouped."""
+    if convolution.obstacle is not None:
+        return convolution.obstacle
+    channels, filters = convolution.channels, convolution.filters
+    of_channels = f"of {channels} channels and {filters} filters, which"
+    if math.gcd(channels, filters) == 1:
+        return f"{of_channels} have no common divisor"
+    if level is None:
+        return "without a known output stride"
+    if type(convolution.layer) not in (keras.layers.Conv2D, GroupedConv2D):
+        return f"of a class of its own ({type(convolution.layer).__name__})"
+    if degree == 1:
+        return "at a level of degree 1"
+    if channels % degree or filters % degree:
+        working = ", ".join(map(str, working_degrees(channels, filters)))
+        return f"{of_channels} {degree} does not divide ({working} would)"
+    return None
 
 
 def _matching(pattern: str, paths: list[str], argument: str) -> list[str]:
