@@ -15,16 +15,44 @@ PUBLISHED = [
     ("nin", 4, 455_498, 123_397_514),
     ("nin", keras_roots.column(8), 273_482, 100_689_290),
     ("nin", keras_roots.tree(4), 331_082, 115_434_890),
+    ("googlenet", 1, 18_809_576, 1_716_324_392),
+    ("googlenet", 8, 17_504_744, 964_383_656),
+    ("alexnet", keras_roots.column(2), 60_965_224, 724_417_384),
+    ("alexnet", 1, 62_378_344, 1_135_266_664),
 ]
+AS_PUBLISHED = {
+    "googlenet": {"geometry": "deep-roots", "auxiliary_heads": True},
+    "alexnet": {"dense_conv3": True},
+}
 
 
 @pytest.mark.parametrize(("name", "root", "parameters", "macs"), PUBLISHED)
 def test_published_integers(name, root, parameters, macs):
-    model = keras_roots.build(name, root=root)
+    model = keras_roots.build(name, root=root, **AS_PUBLISHED.get(name, {}))
     counted = cost(model, convention="paper")
     assert (counted.parameters, counted.macs) == (parameters, macs)
     assert cost(model).parameters == model.count_params()
     assert counted.uncounted == ()
+
+
+@pytest.mark.parametrize(
+    ("root", "published", "macs"),
+    [(1, 62_451_880, 15.0e9), (8, 49_084_072, None), (32, 35_139_112, 8.2e9)],
+)
+def test_resnet200_has_the_parameters_that_the_paper_misses(root, published, macs):
+    """It counts the classifier as 2048 + 1000."""
+    counted = cost(keras_roots.RootResNet200(root=root), convention="paper")
+    assert counted.parameters == published + 2_045_952 == published + 2048 * 1000 - 2048
+    assert macs is None or abs(counted.macs - macs) < 0.05e9
+
+
+def test_the_papers_percentages_of_googlenet():
+    dense, root8 = (
+        cost(keras_roots.RootGoogLeNet(root=root, **AS_PUBLISHED["googlenet"]), "paper")
+        for root in (1, 8)
+    )
+    assert round(100 * (1 - root8.parameters / dense.parameters)) == 7
+    assert round(100 * (1 - root8.macs / dense.macs)) == 44
 
 
 def test_plain_resnet50():
