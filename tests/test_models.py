@@ -285,7 +285,8 @@ def test_googlenets_groups_and_initialiser():
     assert spatial.kernel_initializer.fan_out(spatial.kernel.shape) == 5 * 5 * 48
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            assert not (layer.scale or layer.center)
+            assert not layer.scale
+            assert not layer.center
 
 
 def test_auxiliary_heads_train_and_are_left_out():
