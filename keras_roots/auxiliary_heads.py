@@ -48,5 +48,7 @@ def without_auxiliary_heads(model: keras.Model) -> keras.Model:
 
 
 def _has_heads(model: keras.Model) -> bool:
-    outputs = model.output if getattr(model, "outputs", None) else None
+    if isinstance(model, keras.Sequential) or not getattr(model, "outputs", None):
+        return False
+    outputs = model.output
     return isinstance(outputs, dict) and _PREDICTIONS in outputs

@@ -1,36 +1,101 @@
+import csv
+import re
 import subprocess
 import sys
 
+import keras
 import pytest
 
 import keras_roots
 from keras_roots.cli import main
 
 
-def test_cost_prints_the_table(capsys):
+def tables(text):
+    """The printed tables, as rows of cells that are two spaces or more apart."""
+    blocks = text.strip().split("\n\n")
+    return [[re.split(r"\s{2,}", line) for line in block.splitlines()] for block in blocks]
+
+
+def test_cost_prints_layers_and_stages(capsys):
+    assert main(["cost", "nin"]) == 0
+    by_layer, by_stage = tables(capsys.readouterr().out)
+    expected = keras_roots.cost(keras_roots.RootNIN(root=1))
+    total = [f"{expected.parameters:,}", f"{expected.macs:,}"]
+    assert by_layer[-1] == ["total", *total]
+    assert by_stage[-1] == ["total", str(len(expected.layers)), *total]
+    assert [row[0] for row in by_layer[2:-2]] == [layer.name for layer in expected.layers]
+    assert len(by_stage) == 2 + 3 + 2
+
+
+def test_cost_of_dense_and_grouped_side_by_side(capsys):
     assert main(["cost", "resnet50", "--root", "16"]) == 0
-    printed = capsys.readouterr().out
-    expected = keras_roots.cost(keras_roots.RootResNet50(root=16))
-    assert printed.strip() == str(expected)
-    assert "2,434,580,480" in printed.splitlines()[-1]
+    by_layer, _ = tables(capsys.readouterr().out)
+    assert by_layer[-1] == [
+        *("total", "25,610,216", "18,797,288", "-27%"),
+        *("3,857,973,248", "2,434,580,480", "-37%"),
+    ]
 
 
 def test_cost_under_the_papers_convention(capsys):
-    assert main(["cost", "nin", "--root", "tree-4", "--convention", "paper"]) == 0
-    assert capsys.readouterr().out.split()[-2:] == ["331,082", "115,434,890"]
+    assert main(["cost", "nin", "--root", "tree-4", "--convention", "paper", "--by", "total"]) == 0
+    (rows,) = tables(capsys.readouterr().out)
+    assert rows[-1] == ["nin_tree-4", "331,082 (-65.8%)", "115,434,890 (-48.1%)"]
 
 
-def test_cost_of_other_sizes(capsys):
-    arguments = ["--root", "2,1,1,1", "--image-size", "64", "--classes", "5"]
+def test_cost_of_other_sizes_and_options(capsys):
+    arguments = ["--root", "2,1,1,1", "--image-size", "64", "--classes", "5", "--format", "csv"]
+    arguments += ["--set", "stride_in_1x1=false", "--by", "total"]
     assert main(["cost", "resnet50", *arguments]) == 0
-    model = keras_roots.RootResNet50(root=(2, 1, 1, 1), input_shape=(64, 64, 3), classes=5)
-    assert capsys.readouterr().out.strip() == str(keras_roots.cost(model))
+    model = keras_roots.RootResNet50(
+        root=(2, 1, 1, 1), input_shape=(64, 64, 3), classes=5, stride_in_1x1=False
+    )
+    name, parameters, macs = list(csv.reader(capsys.readouterr().out.splitlines()))[-1]
+    assert name == "resnet50_degrees-2-1-1-1"
+    assert parameters.split()[0].replace(",", "") == str(model.count_params())
+    assert macs.split()[0].replace(",", "") == str(keras_roots.cost(model).macs)
+
+
+def test_cost_of_a_file(tmp_path, capsys):
+    path = tmp_path / "model.keras"
+    keras_roots.RootNIN(root=1, include_top=False, input_shape=(None, None, 3)).save(path)
+    assert main(["cost", str(path)]) == 2
+    assert "leaves its input size open" in capsys.readouterr().err
+    plot = tmp_path / "bars.png"
+    arguments = ["--root", "8", "--image-size", "32", "--plot", str(plot)]
+    assert main(["cost", str(path), *arguments]) == 0
+    captured = capsys.readouterr()
+    by_layer, _ = tables(captured.out)
+    dense, grouped = (
+        keras_roots.cost(keras_roots.RootNIN(root=root, include_top=False)).macs for root in (1, 8)
+    )
+    assert by_layer[-1][4:6] == [f"{dense:,}", f"{grouped:,}"]
+    assert str(plot) in captured.err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bars.png", "model.keras"]
+
+
+def test_files_that_are_no_models(tmp_path, capsys):
+    broken = tmp_path / "broken.keras"
+    broken.write_text("no model")
+    lambdas = tmp_path / "lambda.keras"
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs)).save(lambdas)
+    for path in (broken, lambdas):
+        assert main(["cost", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert "cannot be loaded as a Keras model" in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["cost", "resnet51"], "Did you mean 'resnet50'"),
+        (["cost", "missing.keras"], "no file 'missing.keras'"),
+        (["cost", "vgg11", "--set", "geometry=szegedy"], "vgg11 has no option 'geometry'"),
+        (["cost", "googlenet", "--set", "geometry=deep"], "Expected geometry as one of"),
+        (["cost", "nin", "--plot", "bars.txt"], "ends in .png, .pdf or .svg"),
+        (["cost", "nin", "--plot", "missing/bars.png"], "no folder 'missing'"),
+        (["reproduce", "vgg"], "Unknown table 'vgg'"),
         (["cost", "nin", "--root", "64"], "do not divide the channels of layer 'conv2_1_conv'"),
         (["cost", "nin", "--classes", "0"], "classes as a positive integer"),
         (["cost", "nin", "--image-size", "2"], "8x8 pixels or more"),
@@ -98,7 +163,7 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     assert "the outputs differ" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["cost"], ["benchmark"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["cost"], ["reproduce"], ["benchmark"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])

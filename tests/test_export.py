@@ -156,3 +156,18 @@ def test_bad_arguments(tmp_path, images):
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match="folder where a file"):
         export.export_tflite(model, tmp_path / "folder", images)
+
+
+def test_auxiliary_heads_are_not_exported(tmp_path):
+    model = keras_roots.RootGoogLeNet(
+        auxiliary_heads=True, input_shape=(80, 80, 3), classes=3, root=4
+    )
+    images = np.random.default_rng(0).normal(size=(2, 80, 80, 3)).astype(np.float32)
+    artifact = export.export_tflite(model, tmp_path / "googlenet.tflite", images)
+    # Three convolutions before nine modules of six; and one dense layer, not five.
+    assert artifact.operators["CONV_2D"] == 3 + 9 * 6
+    assert artifact.operators["FULLY_CONNECTED"] == 1
+    run = tflite.make_interpreter(artifact.path).get_signature_runner()
+    (scores,) = run(images=images[:1]).values()
+    expected = model.predict(images[:1], verbose=0)["predictions"]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)

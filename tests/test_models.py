@@ -289,6 +289,15 @@ def test_googlenets_groups_and_initialiser():
             assert not layer.center
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_two_kernels_are_drawn_alike(name):
+    model = keras_roots.build(name, include_top=False)
+    kernels = [
+        layer.get_weights()[0] for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+    ]
+    assert len({kernel.ravel()[:8].tobytes() for kernel in kernels}) == len(kernels)
+
+
 def test_auxiliary_heads_train_and_are_left_out():
     model = keras_roots.RootGoogLeNet(
         auxiliary_heads=True, input_shape=(80, 80, 3), classes=3, root=2

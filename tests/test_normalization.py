@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.normalization import FusedBatchNormalization, LocalResponseNormalization
 
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 4e-3, "mixed_bfloat16": 3e-2, "float64": 1e-12}
 
@@ -118,3 +118,37 @@ def test_fit_and_inference_are_keras(tmp_path):
         loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
         np.testing.assert_array_equal(loaded.predict(images, verbose=0), predictions[-1])
     np.testing.assert_allclose(*predictions, atol=1e-4)
+
+
+# AlexNet's.
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("n", [3, 5])
+def test_local_response_normalization_is_tensorflows(n, data_format):
+    x = np.random.default_rng(0).normal(0, 30, size=(2, 5, 4, 12)).astype(np.float32)
+    expected = tf.nn.local_response_normalization(
+        x, depth_radius=n // 2, bias=2.0, alpha=0.01 / n, beta=0.6
+    )
+    assert np.abs(expected - x).max() > 1
+    keras.config.set_image_data_format(data_format)
+    try:
+        layer = LocalResponseNormalization(n=n, k=2.0, alpha=0.01, beta=0.6)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    if data_format == "channels_first":
+        actual = np.moveaxis(layer(np.moveaxis(x, -1, 1)), 1, -1)
+    else:
+        actual = layer(x)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_local_response_normalization_in_half_precision_and_from_its_configuration():
+    layer = LocalResponseNormalization(alpha=1.0, dtype="float16", name="norm")
+    x = np.full((1, 1, 1, 4), 500, np.float16)  # Whose square float16 has not.
+    outputs = layer(x)
+    assert outputs.dtype == "float16"
+    assert np.isfinite(outputs).all()
+    copy = LocalResponseNormalization.from_config(layer.get_config())
+    np.testing.assert_array_equal(copy(x), outputs)
+    assert layer.compute_output_shape((None, 7, 7, 4)) == (None, 7, 7, 4)

@@ -9,8 +9,12 @@ SHAPE, CLASSES = (64, 64, 3), 7
 
 @pytest.fixture(scope="module", name="source")
 def make_source():
-    """keras.applications' ResNet-50 with every bias and batch-norm variable at random."""
-    model = keras.applications.ResNet50(weights=None, input_shape=SHAPE, classes=CLASSES)
+    return randomized(keras.applications.ResNet50)
+
+
+def randomized(application, **kwargs):
+    """One of keras.applications with every bias and batch-norm variable at random."""
+    model = application(weights=None, input_shape=SHAPE, classes=CLASSES, **kwargs)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         weights = layer.get_weights()
@@ -35,6 +39,32 @@ def test_the_dense_network_computes_what_keras_applications_does(source):
     assert np.abs(target.predict(images, verbose=0) - expected).max() > 1e-2
     keras_roots.transfer_weights(source, target)
     np.testing.assert_allclose(target.predict(images, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet101", "ResNet152", "VGG16", "VGG19"])
+def test_the_other_networks_that_keras_applications_has(name):
+    source = randomized(getattr(keras.applications, name), classifier_activation=None)
+    target = getattr(keras_roots, f"Root{name}")(
+        root=1, input_shape=SHAPE, classes=CLASSES, classifier_activation=None
+    )
+    images = np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
+    expected = source.predict(images, verbose=0)
+    scale = np.abs(expected).max()
+    assert np.abs(target.predict(images, verbose=0) - expected).max() > 0.1 * scale
+    keras_roots.transfer_weights(source, target)
+    actual = target.predict(images, verbose=0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * scale)
+
+
+def test_vgg_without_its_top():
+    source = randomized(keras.applications.VGG16, include_top=False)
+    target = keras_roots.RootVGG16(root=1, input_shape=SHAPE, include_top=False)
+    keras_roots.transfer_weights(source, target)
+    images = np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
+    expected = source.predict(images, verbose=0)
+    actual = target.predict(images, verbose=0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_feature_maps_are_equal_too(source):

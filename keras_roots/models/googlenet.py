@@ -62,12 +62,17 @@ def _features(x, groups, geometry: str, auxiliary_heads: bool):
 
 def _inception(x, filters: tuple[int, ...], groups: int, name: str):
     pointwise, reduce3, spatial3, reduce5, spatial5, projection = filters
-    readers_of_x = CompoundHeNormal([(1, 1, n) for n in (pointwise, reduce3, reduce5)])
+    compound = [(1, 1, n) for n in (pointwise, reduce3, reduce5)]
+
+    def reader_of_x(filters: int, branch: str):
+        # An initialiser of its own for each: one alone would draw equal kernels.
+        initializer = CompoundHeNormal(compound)
+        return _convolution(x, filters, 1, f"{name}_{branch}", kernel_initializer=initializer)
+
     pooled = keras.layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
-    three = _convolution(x, reduce3, 1, f"{name}_3x3_reduce", kernel_initializer=readers_of_x)
-    five = _convolution(x, reduce5, 1, f"{name}_5x5_reduce", kernel_initializer=readers_of_x)
+    three, five = reader_of_x(reduce3, "3x3_reduce"), reader_of_x(reduce5, "5x5_reduce")
     branches = [
-        _convolution(x, pointwise, 1, f"{name}_1x1", kernel_initializer=readers_of_x),
+        reader_of_x(pointwise, "1x1"),
         _convolution(three, spatial3, 3, f"{name}_3x3", groups=groups),
         _convolution(five, spatial5, 5, f"{name}_5x5", groups=groups),
         _convolution(pooled, projection, 1, f"{name}_pool_projection"),
