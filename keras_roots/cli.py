@@ -307,6 +307,24 @@ def _add_benchmark(commands) -> None:
         "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
     )
     command.set_defaults(run=_benchmark_train_step)
+    command = kinds.add_parser(
+        "build",
+        help="building a network, beside one of keras.applications",
+        description="Times how long it takes to build a network and to draw its weights, beside "
+        "one of keras.applications, interleaved; and for each layer.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet200")
+    command.add_argument("--root", type=_root, default="16", metavar="R", help=_ROOT_HELP)
+    command.add_argument(
+        "--reference",
+        default="ResNet152V2",
+        metavar="NAME",
+        help="a network of keras.applications (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="how often each is built"
+    )
+    command.set_defaults(run=_benchmark_build)
 
 
 def _benchmark_train_step(arguments: argparse.Namespace) -> int:
@@ -335,6 +353,31 @@ def _benchmark_train_step(arguments: argparse.Namespace) -> int:
         rounds=arguments.rounds,
     )
     print(f"\n{describe(record)}")
+    return 0
+
+
+def _benchmark_build(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark.building import building
+    from keras_roots.benchmark.measure import conditions, describe
+    from keras_roots.tables import Table
+
+    results = building(
+        arguments.model,
+        arguments.root,
+        reference=arguments.reference,
+        rounds=arguments.rounds,
+        progress=lambda done: print(f"round {done}/{arguments.rounds}", file=sys.stderr),
+    )
+    rows = []
+    for name, (layers, timings) in results.items():
+        median, p10, p90 = (timings.percentile(p) for p in (50, 10, 90))
+        seconds = f"{median:.2f} ({p10:.2f} to {p90:.2f})"
+        rows.append((name, str(layers), seconds, f"{1e3 * median / layers:.2f}"))
+    spread = "building, s: median (10th to 90th percentile)"
+    print(Table(("network", "layers", spread, "ms a layer"), rows).markdown())
+    ours, theirs = (timings.median / layers for layers, timings in results.values())
+    print(f"\nA layer takes {ours / theirs:.2f} of the reference's time.")
+    print(f"\n{describe(conditions(rounds=arguments.rounds))}")
     return 0
 
 

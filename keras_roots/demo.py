@@ -22,6 +22,7 @@ from keras_roots.export import TFLiteArtifact, export_tflite
 from keras_roots.files import refuse_contents, replacing, results_folder
 from keras_roots.models import RootNIN
 from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.tables import Table
 from keras_roots.topology import Topology, as_topology
 
 _IMAGES_TO_VERIFY = 100
@@ -200,15 +201,7 @@ def table(results: list[Result]) -> str:
         )
         for result in results
     ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells):
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
-    return "\n".join([line(header), f"|{rule}|", *map(line, rows)])
+    return Table(header, rows).markdown()
 
 
 def _relative(number: int, reference: int) -> str:

@@ -102,6 +102,8 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["demo", "--data-dir", "somewhere"], "data_dir is for cifar10 only"),
         (["demo", "--dataset", "cifar10", "--data-dir", "missing"], "no data folder 'missing'"),
         (["demo", "--root", "1"], "root=2 or more"),
+        (["benchmark", "build", "nin", "--reference", "ResNet51"], "Did you mean 'ResNet50'"),
+        (["benchmark", "build", "nin", "--rounds", "0"], "rounds of 1 or more"),
         (["benchmark", "train-step", "vgg"], "Unknown model 'vgg'"),
         (["benchmark", "train-step", "nin", "--rounds", "0"], "rounds"),
         (["benchmark", "train-step", "nin", "--batch-size", "0"], "batch_size"),
@@ -143,6 +145,15 @@ def test_a_results_folder_that_is_not_empty_stays_as_it_is(tmp_path, capsys):
     assert main(["demo", "-o", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_benchmark_of_building(capsys):
+    arguments = ["nin", "--reference", "MobileNetV3Small", "--rounds", "1"]
+    assert main(["benchmark", "build", *arguments]) == 0
+    out = capsys.readouterr().out
+    layers = len(keras_roots.RootNIN().layers)
+    assert re.search(rf"\| nin_root-16 +\| +{layers} \|", out)
+    assert "of the reference's time" in out
 
 
 def test_interrupted(monkeypatch, capsys):

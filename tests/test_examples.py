@@ -11,9 +11,9 @@ import keras_roots
 ROOT = Path(keras_roots.__file__).parents[1]
 
 
-def run(*arguments):
+def run(*arguments, example="train_digits.py"):
     return subprocess.run(
-        [sys.executable, ROOT / "examples" / "train_digits.py", *arguments],
+        [sys.executable, ROOT / "examples" / example, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -38,3 +38,16 @@ def test_train_digits(tmp_path):
     result = run("--epochs=1", f"--output={path}")
     assert result.returncode == 0, result.stderr
     assert keras.models.load_model(path).output_shape == (None, 10)
+
+
+def test_rootify_application(tmp_path):
+    path = tmp_path / "rooted.keras"
+    result = run("--network=MobileNet", "--root=2", example="rootify_application.py")
+    assert result.returncode == 2
+    assert "nothing to group" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    arguments = ["--network=EfficientNetV2B0", "--root=8", "--keep=block1a_*", f"--output={path}"]
+    result = run(*arguments, example="rootify_application.py")
+    assert result.returncode == 0, result.stderr
+    assert "block2a_expand_conv" in result.stdout
+    assert keras.models.load_model(path).get_layer("block2a_expand_conv").groups > 1

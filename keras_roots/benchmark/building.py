@@ -1,0 +1,68 @@
+"""How long it takes to build a network, weights drawn, beside one of keras.applications."""
+
+import difflib
+import gc
+from collections.abc import Callable
+
+import keras
+
+from keras_roots.benchmark.measure import Timings, interleaved
+from keras_roots.models import build
+from keras_roots.topology import RootLike
+
+
+def building(
+    model: str,
+    root: RootLike,
+    *,
+    reference: str,
+    rounds: int,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, tuple[int, Timings]]:
+    """Times the building of two networks, interleaved.
+
+    Args:
+        model: a registry name.
+        root: its filter groups.
+        reference: a network of keras.applications, such as "ResNet152V2".
+        rounds: how often each is built.
+        progress: see `interleaved`.
+
+    Returns:
+        The number of layers, and the timings, of each by its name.
+
+    Raises:
+        ValueError: an argument is not as above.
+    """
+    if rounds < 1:
+        raise ValueError(f"Expected rounds of 1 or more. Received: rounds={rounds}")
+    known = [name for name in dir(keras.applications) if name[0].isupper()]
+    if reference not in known:
+        near = difflib.get_close_matches(reference, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"keras.applications has no network {reference!r}.{hint}")
+    ours = build(model, root=root)  # Checks the arguments.
+    theirs = getattr(keras.applications, reference)(weights=None)
+    layers = {ours.name: len(ours.layers), theirs.name: len(theirs.layers)}
+    del ours, theirs
+
+    def timed(make):
+        def call():
+            make()
+            keras.backend.clear_session()  # Keras keeps names, and would slow down with them.
+
+        return call
+
+    candidates = dict(
+        zip(
+            layers,
+            (
+                timed(lambda: build(model, root=root)),
+                timed(lambda: getattr(keras.applications, reference)(weights=None)),
+            ),
+            strict=True,
+        )
+    )
+    gc.collect()
+    timings = interleaved(candidates, rounds=rounds, warmup=1, progress=progress)
+    return {name: (layers[name], timings[name]) for name in layers}
