@@ -219,5 +219,5 @@ def test_root_module_without_names_normalisation_or_groups():
 
 def test_groups_that_do_not_divide_name_the_layer():
     inputs = keras.Input((8, 8, 12))
-    with pytest.raises(ValueError, match=r"'conv5', which has 12 .* work there: 1, 2, 4$"):
+    with pytest.raises(ValueError, match=r"'conv5', which has 12 .* work there: 1, 2, 4\.$"):
         convolution(16, 3, groups=8, name="conv5")(inputs)
