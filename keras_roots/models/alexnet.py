@@ -13,9 +13,8 @@ arXiv:1605.06489, compare it with the same network without groups
 
 import keras
 
-from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import convolution
-from keras_roots.models.application import Network, Option, factory
+from keras_roots.models.application import Network, Option, dense_classifier, factory
 from keras_roots.normalization import LocalResponseNormalization
 
 
@@ -47,13 +46,7 @@ def _features(x, groups, dense_conv3: bool):
 
 
 def _top(x, classes: int, activation, **_):
-    x = keras.layers.Flatten(name="flatten")(x)
-    for name in ("fc6", "fc7"):
-        x = keras.layers.Dense(
-            4096, activation="relu", kernel_initializer=CompoundHeNormal(), name=name
-        )(x)
-        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
-    return keras.layers.Dense(classes, activation=activation, name="predictions")(x)
+    return dense_classifier(x, ("fc6", "fc7"), classes, activation)
 
 
 NETWORKS = (

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from keras_roots import graph
+from keras_roots.initializers import CompoundHeNormal
 from keras_roots.topology import IndivisibleError, RootLike, as_topology, working_degrees
 
 _WEIGHT_FILES = (".weights.h5", ".keras")
@@ -304,6 +305,17 @@ def _assemble(
     if weights is not None:
         _load_weights(model, os.fspath(weights))
     return model
+
+
+def dense_classifier(x, names: tuple[str, str], classes: int, activation):
+    """The top of AlexNet and VGG: two dense layers with dropout, and the classifier."""
+    x = keras.layers.Flatten(name="flatten")(x)
+    for name in names:
+        x = keras.layers.Dense(
+            4096, activation="relu", kernel_initializer=CompoundHeNormal(), name=name
+        )(x)
+        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
+    return keras.layers.Dense(classes, activation=activation, name="predictions")(x)
 
 
 @functools.cache

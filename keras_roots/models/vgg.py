@@ -16,9 +16,8 @@ import functools
 
 import keras
 
-from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import convolution
-from keras_roots.models.application import Network, factory
+from keras_roots.models.application import Network, dense_classifier, factory
 
 _BLOCK_FILTERS = (64, 128, 256, 512, 512)
 
@@ -43,13 +42,7 @@ def _features(x, groups, convolutions):
 
 
 def _top(x, classes: int, activation):
-    x = keras.layers.Flatten(name="flatten")(x)
-    for name in ("fc1", "fc2"):
-        x = keras.layers.Dense(
-            4096, activation="relu", kernel_initializer=CompoundHeNormal(), name=name
-        )(x)
-        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
-    return keras.layers.Dense(classes, activation=activation, name="predictions")(x)
+    return dense_classifier(x, ("fc1", "fc2"), classes, activation)
 
 
 def _network(name: str, title: str, convolutions: tuple[int, ...]) -> Network:
