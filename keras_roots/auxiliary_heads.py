@@ -20,6 +20,7 @@ Source: Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842.
 import keras
 
 _PREDICTIONS = "predictions"
+_HEAD = "auxiliary_"
 _WEIGHT = 0.3
 
 
@@ -31,8 +32,8 @@ def loss_weights(model: keras.Model) -> dict[str, float]:
     """
     if not _has_heads(model):
         raise ValueError(
-            f"'{model.name}' has no auxiliary heads: its outputs are no dictionary with "
-            f"'{_PREDICTIONS}'. RootGoogLeNet(auxiliary_heads=True) has some."
+            f"'{model.name}' has no auxiliary heads: its outputs are no dictionary of "
+            f"'{_PREDICTIONS}' and '{_HEAD}...'. RootGoogLeNet(auxiliary_heads=True) has some."
         )
     return {name: 1.0 if name == _PREDICTIONS else _WEIGHT for name in model.output}
 
@@ -51,4 +52,8 @@ def _has_heads(model: keras.Model) -> bool:
     if isinstance(model, keras.Sequential) or not getattr(model, "outputs", None):
         return False
     outputs = model.output
-    return isinstance(outputs, dict) and _PREDICTIONS in outputs
+    if not isinstance(outputs, dict) or _PREDICTIONS not in outputs:
+        return False
+    # With an output that is neither, it is a model of someone else, who wants all of them.
+    heads = [name for name in outputs if name != _PREDICTIONS]
+    return bool(heads) and all(name.startswith(_HEAD) for name in heads)

@@ -198,6 +198,7 @@ def _cost(arguments: argparse.Namespace) -> int:
 def _models(arguments: argparse.Namespace, size: int | None):
     """The dense network, the one with groups if asked for, and a shape for cost()."""
     from keras_roots.models import build
+    from keras_roots.models.application import shape_of_size
     from keras_roots.rootify import rootify
 
     grouped = arguments.root != topology.root(1)
@@ -206,17 +207,39 @@ def _models(arguments: argparse.Namespace, size: int | None):
             if getattr(arguments, name):
                 raise ValueError(f"--{name} is for networks that are built by name, not for files")
         dense = _load(arguments.model)
-        rooted = rootify(dense, arguments.root, report=None) if grouped else None
-        channels = (dense.input_shape or (3,))[-1]
-        return dense, rooted, None if size is None else (size, size, channels)
+        shape = _filled(dense, size)  # Raises before the work.
+        return dense, rootify(dense, arguments.root, report=None) if grouped else None, shape
     options: dict[str, object] = dict(arguments.set)
     if size is not None:
-        options["input_shape"] = (size, size, 3)
+        options["input_shape"] = shape_of_size(size, 3)
     if arguments.classes is not None:
         options["classes"] = arguments.classes
+    if Path(arguments.model).suffix in (".h5", ".hdf5", ".pb", ".tflite", ".onnx", ".pt"):
+        raise ValueError(
+            f"Expected the name of a network or a .keras file, as model.save writes. Received: "
+            f"{arguments.model!r}"
+        )
     _check_factory_options(arguments.model, dict(arguments.set))
     rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
     return build(arguments.model, root=1, **options), rooted, None
+
+
+def _filled(model, size: int | None) -> tuple | None:
+    """The shape of one image, with `size` where a saved model leaves it open."""
+    shapes = [tensor.shape[1:] for tensor in getattr(model, "inputs", None) or []]
+    is_open = any(None in shape for shape in shapes)
+    if size is None:
+        if is_open and len(shapes) == 1:
+            raise ValueError(f"'{model.name}' leaves its image size open: give --image-size")
+        return None
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ValueError(
+            f"--image-size is for files of a model with one image as its input; '{model.name}' "
+            f"has inputs of {', '.join(map(str, shapes)) or 'unknown shapes'}"
+        )
+    if not is_open:
+        raise ValueError(f"'{model.name}' takes images of {shapes[0]} only: omit --image-size")
+    return tuple(size if length is None else length for length in shapes[0])
 
 
 def _check_factory_options(model: str, options: dict) -> None:
@@ -224,6 +247,8 @@ def _check_factory_options(model: str, options: dict) -> None:
 
     known = network(model).options
     for name in options:
+        if name in ("root", "classes"):
+            raise ValueError(f"{name} has an option of its own: --{name}")
         if name not in known:
             have = f"has {', '.join(known)}" if known else "has none"
             raise ValueError(f"{model} has no option {name!r}; it {have}")

@@ -1,13 +1,14 @@
 """Copies of models, in which some layers are others.
 
 `keras.models.clone_model` does the work. What is added: names of inputs are
-kept, a layer that several nested models share stays shared, a layer that
-cannot be copied is named, and the state that layers hold outside of their
-weights can be copied (statistics, vocabularies).
+kept, a layer that several nested models share stays shared, models that are
+not trainable stay so, a layer that cannot be copied is named, and the state
+that layers hold outside of their weights can be copied (statistics,
+vocabularies).
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from unittest import mock
 
@@ -35,6 +36,7 @@ def clone(
     graph.trace(model)  # Raises for models of another kind.
     copies: dict[int, Any] = {}
     pairs: list[tuple[keras.Layer, keras.Layer]] = []
+    models: list[tuple[keras.Model, keras.Model]] = []
 
     def copy(operation):
         if id(operation) not in copies:
@@ -48,12 +50,20 @@ def clone(
             return copy_model(operation)
         try:
             made = copy_layer(operation)
-        except Exception as error:  # Whatever a layer's get_config and from_config raise.
-            raise ValueError(
+            # Building it now, and not in its first call, names it if it cannot be.
+            if _is_known(made):
+                made.build_from_config(operation.get_build_config())
+        except Exception as error:  # Whatever a layer's get_config, from_config and build raise.
+            message = (
                 f"Layer '{operation.name}' ({type(operation).__name__}) cannot be copied: "
-                f"{' '.join(str(error).split())} A layer of your own needs a get_config that "
-                "returns all arguments of its constructor."
-            ) from error
+                f"{' '.join(str(error).split())}"
+            )
+            if not _is_known(operation):
+                message += (
+                    " A layer of your own needs a get_config that returns all arguments of its "
+                    "constructor."
+                )
+            raise ValueError(message) from error
         pairs.append((operation, made))
         return made
 
@@ -61,13 +71,37 @@ def clone(
         inputs = None if isinstance(model, keras.Sequential) else _copy_inputs(model)
         # A compiled one would be compiled again, which needs its losses to be registered.
         with mock.patch.object(model, "compiled", False):
-            return keras.models.clone_model(model, inputs, clone_function=copy)
+            copied = keras.models.clone_model(model, inputs, clone_function=copy)
+        models.append((model, copied))
+        return copied
 
-    return copy_model(model), pairs
+    copied = copy_model(model)
+    for source, target in reversed(models):  # Outer models first: each sets what it holds.
+        if source.dtype_policy.quantization_mode is None:
+            target.dtype_policy = source.dtype_policy
+        target.trainable = source.trainable
+    for source, target in pairs:
+        for ours, theirs in _with_inner(source, target):
+            theirs.trainable = ours.trainable
+    return copied, pairs
+
+
+def _is_known(layer: keras.Layer) -> bool:
+    """Whether it is of Keras or of this package."""
+    return type(layer).__module__.partition(".")[0] in ("keras", "keras_roots")
 
 
 def plain_copy(layer: keras.Layer) -> keras.Layer:
     """A layer of the same class and configuration, with weights of its own."""
+    if type(layer) is keras.layers.Lambda:
+        # Its function would be copied as code, which Keras refuses to load.
+        return keras.layers.Lambda(
+            layer.function,
+            output_shape=layer._output_shape,
+            mask=layer.mask,
+            arguments=layer.arguments,
+            **keras.Layer.get_config(layer),
+        )
     return type(layer).from_config(layer.get_config())
 
 
@@ -75,21 +109,40 @@ def copy_state(source: keras.Layer, target: keras.Layer) -> None:
     """Copies weights and what else a layer has learned, into one of the same shapes."""
     if source.weights:
         target.set_weights(source.get_weights())
-    copy_adapted_state(source, target, weights=False)
+    for ours, theirs in _with_inner(source, target):
+        _copy_beside_weights(ours, theirs)
 
 
-def copy_adapted_state(source: keras.Layer, target: keras.Layer, weights: bool = True) -> None:
-    """Copies what a preprocessing layer has taken from data in `adapt`; of others, nothing."""
-    if not hasattr(source, "adapt"):
-        return
-    if weights and source.weights:
-        target.set_weights(source.get_weights())
+def copy_adapted_state(source: keras.Layer, target: keras.Layer) -> None:
+    """Copies what preprocessing layers have taken from data in `adapt`; of others, nothing."""
+    for ours, theirs in _with_inner(source, target):
+        if hasattr(ours, "adapt"):
+            if ours.weights:
+                theirs.set_weights(ours.get_weights())
+            _copy_beside_weights(ours, theirs)
+
+
+def _copy_beside_weights(source: keras.Layer, target: keras.Layer) -> None:
+    """Copies what `adapt` left outside of a layer's weights."""
     if isinstance(target, keras.layers.Normalization):
         target.finalize_state()  # It computes with copies of its weights.
-    if hasattr(source, "save_assets"):
+    if hasattr(source, "adapt") and hasattr(source, "save_assets"):
         with tempfile.TemporaryDirectory() as folder:  # Vocabularies.
             source.save_assets(folder)
             target.load_assets(folder)
+
+
+def _with_inner(
+    source: keras.Layer, target: keras.Layer
+) -> Iterable[tuple[keras.Layer, keras.Layer]]:
+    """A layer and its copy, and then the layers that they hold, such as a wrapper's."""
+    ours, theirs = source._flatten_layers(), target._flatten_layers()
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"Layer '{source.name}' ({type(source).__name__}) cannot be copied: a copy by its "
+            "get_config holds other layers than it does."
+        )
+    return zip(ours, theirs, strict=True)
 
 
 def _copy_inputs(model: keras.Model):

@@ -7,6 +7,7 @@ here, in an order in which they can be made. A *level*, in the sense of
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -23,6 +24,7 @@ class Call:
         layer: what is called.
         inputs, outputs: numbers of the tensors; equal where tensors are.
         input_shapes, output_shapes: theirs, batch included.
+        arguments: with which it is called.
     """
 
     path: str
@@ -31,15 +33,17 @@ class Call:
     outputs: tuple[int, ...]
     input_shapes: tuple[tuple, ...]
     output_shapes: tuple[tuple, ...]
+    arguments: Any = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The calls of a model, and the numbers of its input and output tensors."""
+    """The calls of a model, the numbers of its input and output tensors, and inputs' shapes."""
 
     calls: tuple[Call, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    input_shapes: tuple[tuple, ...]
 
 
 def is_graph(layer: Any) -> bool:
@@ -74,31 +78,46 @@ def trace(model: keras.Model) -> Graph:
     calls: list[Call] = []
     numbers = itertools.count()
 
-    def visit(model: keras.Model, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
+    def visit(model: keras.Model, known: dict[int, int], prefix: str) -> tuple[int, ...]:
         graph = _graph_of(model)
-        known = dict(zip(map(id, graph.inputs), inputs, strict=True))
         for depth in sorted(graph._nodes_by_depth, reverse=True):
             for node in graph._nodes_by_depth[depth]:
                 if node.is_input or any(id(tensor) not in known for tensor in node.input_tensors):
                     continue
                 layer = node.operation
-                given = tuple(known[id(tensor)] for tensor in node.input_tensors)
                 path = prefix + layer.name
                 if is_graph(layer):
-                    made = visit(layer, given, path + "/")
+                    bound = {inner: known[outer] for inner, outer in _bound(layer, node)}
+                    made = visit(layer, bound, path + "/")
                 else:
+                    given = tuple(known[id(tensor)] for tensor in node.input_tensors)
                     made = tuple(next(numbers) for _ in node.outputs)
-                    shapes = (
+                    before, after = (
                         tuple(tuple(tensor.shape) for tensor in tensors)
                         for tensors in (node.input_tensors, node.outputs)
                     )
-                    calls.append(Call(path, layer, given, made, *shapes))
+                    calls.append(Call(path, layer, given, made, before, after, node.arguments))
                 known.update(zip(map(id, node.outputs), made, strict=True))
         return tuple(known[id(tensor)] for tensor in graph.outputs)
 
-    inputs = tuple(next(numbers) for _ in _graph_of(model).inputs)
-    outputs = visit(model, inputs, "")
-    return Graph(tuple(calls), inputs, outputs)
+    tensors = _graph_of(model).inputs
+    inputs = tuple(next(numbers) for _ in tensors)
+    outputs = visit(model, dict(zip(map(id, tensors), inputs, strict=True)), "")
+    shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+    return Graph(tuple(calls), inputs, outputs, shapes)
+
+
+def _bound(model: keras.Model, node: Any) -> Iterator[tuple[int, int]]:
+    """Which tensor outside of a nested model is which of its inputs, by their `id`s."""
+    arguments = node.arguments
+    # Others than the first, such as masks, are no inputs of its graph.
+    given = arguments.args[0] if arguments.args else arguments.kwargs["inputs"]
+    graph = _graph_of(model)
+    if isinstance(given, dict) and not isinstance(model.input, dict):
+        given = [given.get(tensor.name) for tensor in graph.inputs]
+    for inner, outer in zip(graph.inputs, keras.tree.flatten(given), strict=True):
+        if outer is not None:  # As an optional input may be.
+            yield id(inner), id(outer)
 
 
 Stride = tuple[Fraction, Fraction]
@@ -112,10 +131,12 @@ class _Site:
         stride: pixels of the image from one of its pixels to the next, down
             and across; None if it has no pixels, as after global pooling.
         image: whether it is the image still, with nothing learned before.
+        passed: the areas, no coarser than its own, of what it was made of.
     """
 
     stride: Stride | None
     image: bool
+    passed: frozenset[Fraction]
 
 
 def output_strides(model: keras.Model) -> dict[int, Stride | None]:
@@ -124,12 +145,6 @@ def output_strides(model: keras.Model) -> dict[int, Stride | None]:
     for call, _, site in _sites(model):
         strides.setdefault(id(call.layer), site.stride)
     return strides
-
-
-def areas(model: keras.Model) -> list[Fraction]:
-    """Pixels of the image to one of a feature map, of each resolution; finest first."""
-    strides = {site.stride for _, _, site in _sites(model)}
-    return sorted({_area(stride) for stride in strides if stride is not None})
 
 
 def stride_text(stride: Stride | None) -> str:
@@ -143,7 +158,10 @@ def stride_text(stride: Stride | None) -> str:
 def _sites(model: keras.Model) -> Iterator[tuple[Call, bool, _Site]]:
     """Each call, whether it is made on the image, and where its output is."""
     graph = trace(model)
-    sites = {number: _Site((Fraction(1), Fraction(1)), image=True) for number in graph.inputs}
+    sites = {
+        number: _Site(stride, image=True, passed=frozenset({_area(stride)}))
+        for number, stride in zip(graph.inputs, _input_strides(graph), strict=True)
+    }
     for call in graph.calls:
         given = [sites[number] for number in call.inputs]
         strides = [site.stride for site in given if site.stride is not None]
@@ -157,10 +175,24 @@ def _sites(model: keras.Model) -> Iterator[tuple[Call, bool, _Site]]:
         elif set(_pixels(call.layer, call.output_shapes[0])) != {1}:
             # A map made of a vector, as in a generator, is counted from anew.
             stride = (Fraction(1), Fraction(1))
+        passed: frozenset[Fraction] = frozenset()
+        if stride is not None:
+            area = _area(stride)
+            finer = (a for site in given for a in site.passed if a < area)
+            passed = frozenset([area, *finer])
         on_image = all(site.image for site in given)
-        site = _Site(stride, image=on_image and not _learns(call.layer))
+        site = _Site(stride, image=on_image and not _learns(call.layer), passed=passed)
         sites.update(dict.fromkeys(call.outputs, site))
         yield call, on_image, site
+
+
+def _input_strides(graph: Graph) -> list[Stride]:
+    """1 for the largest of the images that a model takes; more for smaller ones."""
+    sizes = [_pixels(None, shape) if len(shape) == 4 else (None,) for shape in graph.input_shapes]
+    known = [size for size in sizes if None not in size]
+    largest = max(known, key=math.prod, default=None)
+    one = (Fraction(1), Fraction(1))
+    return [one if None in size or largest is None else _ratios(largest, size) for size in sizes]
 
 
 def _area(stride: Stride) -> Fraction:
@@ -192,20 +224,61 @@ def _factor(call: Call) -> Stride | None:
         down, across = (Fraction(1, size) for size in layer.size)
     elif not isinstance(layer, _SAME_STRIDE):
         # Of a layer that is not known, the sizes tell.
-        before = [_pixels(layer, shape) for shape in call.input_shapes if len(shape) == 4]
-        after = _pixels(layer, call.output_shapes[0])
-        if before and None not in after:
-            known = [size for size in before if None not in size]
-            if known:
-                largest = max(known, key=lambda size: size[0] * size[1])
-                down, across = (_ratio(*sizes) for sizes in zip(largest, after, strict=True))
+        input_shapes, output_shape = call.input_shapes, call.output_shapes[0]
+        if None in output_shape[1:]:
+            input_shapes, output_shape = _probe(call)
+        before = [_pixels(layer, shape) for shape in input_shapes if len(shape) == 4]
+        after = _pixels(layer, output_shape)
+        known = [size for size in before if None not in size]
+        if known and None not in after:
+            down, across = _ratios(max(known, key=math.prod), after)
     return down, across
+
+
+_PROBE = 128
+_SAME_SIZE = (
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.BatchNormalization,
+    keras.layers.Dropout,
+    keras.layers.Add,
+    keras.layers.Multiply,
+    keras.layers.Concatenate,
+)
+
+
+def _probe(call: Call) -> tuple[tuple[tuple, ...], tuple]:
+    """Shapes in and out of a call that leaves height and width open, of images of one size."""
+    shapes = []
+
+    def sized(value):
+        if not isinstance(value, keras.KerasTensor):
+            return value
+        shape = tuple(value.shape)
+        if len(shape) == 4:
+            shape = (shape[0], *(_PROBE if size is None else size for size in shape[1:]))
+        shapes.append(shape)
+        return keras.KerasTensor(shape, value.dtype)
+
+    if isinstance(call.layer, _SAME_SIZE):
+        return call.input_shapes, call.output_shapes[0]
+    args, kwargs = call.arguments.convert(sized)
+    try:
+        made = call.layer.compute_output_spec(*args, **kwargs)
+    except Exception:  # Whatever a layer raises on sizes that it does not take.
+        return call.input_shapes, call.output_shapes[0]
+    return tuple(shapes), tuple(keras.tree.flatten(made)[0].shape)
 
 
 def _pixels(layer: Any, shape: tuple) -> tuple:
     """Height and width of a feature map."""
     data_format = getattr(layer, "data_format", None) or keras.config.image_data_format()
     return shape[1:3] if data_format == "channels_last" else shape[2:4]
+
+
+def _ratios(before: tuple, after: tuple) -> Stride:
+    down, across = (_ratio(*sizes) for sizes in zip(before, after, strict=True))
+    return down, across
 
 
 def _ratio(before: int, after: int) -> Fraction:
@@ -234,6 +307,8 @@ class Convolution:
         layer: its layer.
         channels, filters: of a `Conv2D`; 0 of other kinds.
         stride: output stride, (down, across), of its first call, or None.
+        passed: areas of the resolutions from the image to that call's
+            output, both included, without those that are coarser than it.
         obstacle: why it can have no filter groups, in words; None if it can.
     """
 
@@ -242,6 +317,7 @@ class Convolution:
     channels: int
     filters: int
     stride: Stride | None
+    passed: frozenset[Fraction]
     obstacle: str | None
 
     @property
@@ -256,16 +332,16 @@ def convolutions(model: keras.Model) -> list[Convolution]:
     One that is called several times is listed once, at its first call, and is
     on the image if any of its calls is.
     """
-    first: dict[int, tuple[Call, Stride | None]] = {}
+    first: dict[int, tuple[Call, _Site]] = {}
     images: set[int] = set()
     for call, on_image, site in _sites(model):
         if not getattr(call.layer, "weights", ()):
             continue
-        first.setdefault(id(call.layer), (call, site.stride))
+        first.setdefault(id(call.layer), (call, site))
         if on_image:
             images.add(id(call.layer))
     found = []
-    for key, (call, stride) in first.items():
+    for key, (call, site) in first.items():
         layer = call.layer
         is_conv2d = isinstance(layer, keras.layers.Conv2D)
         obstacle = _obstacle(layer, key in images)
@@ -278,11 +354,17 @@ def convolutions(model: keras.Model) -> list[Convolution]:
                 layer=layer,
                 channels=channels,
                 filters=layer.filters if is_conv2d else 0,
-                stride=stride,
+                stride=site.stride,
+                passed=site.passed,
                 obstacle=obstacle,
             )
         )
     return found
+
+
+GROUPED_ALREADY = "grouped already"
+# What the paper leaves dense, and could have grouped.
+BY_RULE = ("1x1", "on the image", None)
 
 
 def _obstacle(layer: Any, on_image: bool) -> str | None:
@@ -306,8 +388,12 @@ def _obstacle(layer: Any, on_image: bool) -> str | None:
         if any(len(weight.shape) >= 4 for weight in layer.weights):
             return f"inside a {type(layer).__name__}, into which is not looked"
         return None
-    if layer.groups > 1:
-        return "grouped already"
+    if getattr(layer, "lora_enabled", False):
+        return "adapted by LoRA"
+    if getattr(layer, "quantization_mode", None):
+        return "quantized"
     if set(layer.kernel_size) == {1}:
         return "1x1"
-    return "on the image" if on_image else None
+    if on_image:
+        return "on the image"
+    return GROUPED_ALREADY if layer.groups > 1 else None

@@ -303,7 +303,9 @@ def _compare(published: PublishedTable, comparisons: list[Comparison]) -> Reprod
     )
 
 
-# Square maps whose area halves from stage to stage, where each side does.
+# Pixels of the feature maps by output stride: as they are, and where the area halves from stage
+# to stage, not each side.
+_AREAS = {"4": 56 * 56, "8": 28 * 28, "16": 14 * 14, "32": 7 * 7}
 _HALVED_AREAS = {"4": 448 * 448, "8": 448 * 224, "16": 224 * 224, "32": 224 * 112}
 
 
@@ -315,12 +317,17 @@ def _explain_resnet200(comparisons: list[Comparison]) -> list[str]:
     if missing != {2048 * 1000 - 2048}:
         return []
     for each in comparisons[1:]:
-        stages = zip(original.cost.stages, each.cost.stages, strict=True)
-        saved = sum(
-            (dense.parameters - grouped.parameters) * _HALVED_AREAS.get(dense.output_stride, 0)
-            for dense, grouped in stages
+        stages = list(zip(original.cost.stages, each.cost.stages, strict=True))
+        saved, published = (
+            sum(
+                (dense.parameters - grouped.parameters) * areas.get(dense.output_stride, 0)
+                for dense, grouped in stages
+            )
+            for areas in (_AREAS, _HALVED_AREAS)
         )
-        if original.variant.macs - each.variant.macs != saved:
+        if original.cost.macs - each.cost.macs != saved:
+            return []
+        if original.variant.macs - each.variant.macs != published:
             return []
     root32 = next(each for each in comparisons if each.variant.name == "root-32")
     right, printed = (

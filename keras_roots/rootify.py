@@ -22,6 +22,7 @@ import fnmatch
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from typing import Literal
 
 import keras
@@ -120,7 +121,7 @@ def plan(
     model: keras.Model,
     root: RootLike = 16,
     *,
-    keep: Iterable[str] = (),
+    keep: Iterable[str] | None = None,
     degrees: Mapping[str, int] | None = None,
 ) -> Plan:
     """Decides which convolutions of a model are grouped; builds nothing.
@@ -134,7 +135,7 @@ def rootify(
     model: keras.Model,
     root: RootLike = 16,
     *,
-    keep: Iterable[str] = (),
+    keep: Iterable[str] | None = None,
     degrees: Mapping[str, int] | None = None,
     weights: Weights = "random",
     report: Callable[[str], object] | None = print,
@@ -145,7 +146,8 @@ def rootify(
     `keras_roots.layers.GroupedConv2D` (or of the model's own subclass of
     Conv2D, where `degrees` names it). A convolution that is 1x1, depthwise,
     transposed, grouped already, or the first on the image is left as it is,
-    and one whose channels the degree does not divide: that is reported.
+    and one whose channels the degree does not divide: that is reported. A
+    subclass of `keras.Model` that makes its own inputs becomes a plain model.
 
     Args:
         model: functional or Sequential, built. Models in it are entered;
@@ -164,7 +166,8 @@ def rootify(
             leaves the model's outputs as they are, so that those blocks hold
             the most weight (sum of squares).
         report: takes the report, as text: what was grouped, what not and why,
-            what it saved. None for none.
+            what it saved; and, if weights are drawn, which of them are of
+            layers that are not trainable. None for none.
 
     Returns:
         The new model, not compiled. `model` is left as it is.
@@ -215,19 +218,34 @@ def rootify(
         report(_report(planned, model, rooted))
         if kept is not None:
             report(f"The blocks keep {kept.share:.0%} of the dense kernels' squared weight.")
+        elif frozen := [source.name for source, _ in pairs if _is_frozen(source)]:
+            report(
+                f"Drawn anew and yet not trainable: {', '.join(frozen)}. Set trainable=True, or "
+                "take weights='block-diagonal'."
+            )
     return rooted
+
+
+def _is_frozen(layer: keras.Layer) -> bool:
+    return bool(layer.weights) and not layer.trainable and not hasattr(layer, "adapt")
 
 
 def _plan(
     model: keras.Model,
     root: RootLike,
-    keep: Iterable[str],
+    keep: Iterable[str] | None,
     degrees: Mapping[str, int] | None,
 ) -> tuple[Plan, dict[int, int]]:
     """The plan, and the groups of each layer that is grouped by its `id`."""
     topology = as_topology(root)
+    if degrees is not None and not isinstance(degrees, Mapping):
+        raise ValueError(
+            f"Expected degrees as a mapping, such as {{'conv2': 4}}. Received: {degrees!r}"
+        )
     degrees = dict(degrees or {})
-    keep = [keep] if isinstance(keep, str) else list(keep)
+    keep = [keep] if isinstance(keep, str) else keep or ()
+    if not isinstance(keep, Iterable):
+        raise ValueError(f"Expected keep as names of layers. Received: {keep!r}")
     found = graph.convolutions(model)
     paths = [convolution.path for convolution in found]
     kept = {path for pattern in keep for path in _matching(pattern, paths, "keep")}
@@ -238,19 +256,8 @@ def _plan(
     if both:
         raise ValueError(f"Layer '{both[0]}' is named in keep and in degrees.")
 
-    # Where channels and filters have no divisor in common there is nothing to group.
-    candidates = [
-        convolution
-        for convolution in found
-        if convolution.obstacle is None
-        and convolution.area
-        and math.gcd(convolution.channels, convolution.filters) > 1
-    ]
-    levels: dict[object, int] = {}
-    if candidates:
-        first, last = (pick(c.area for c in candidates) for pick in (min, max))
-        areas = graph.areas(model)
-        levels = {area: n for n, area in enumerate(a for a in areas if first <= a <= last)}
+    levels = _levels(found)
+    if levels:
         topology.degrees(len(levels))  # Raises if explicit degrees are not as many.
 
     layers, groups = [], {}
@@ -285,6 +292,21 @@ def _plan(
     return planned, groups
 
 
+def _levels(found: Iterable[graph.Convolution]) -> dict[Fraction, int]:
+    """The level of each resolution, by its area, from the first that has something to group."""
+    # Where channels and filters have no divisor in common there is nothing to group.
+    candidates = [
+        convolution
+        for convolution in found
+        if convolution.obstacle in (None, graph.GROUPED_ALREADY)
+        and convolution.area
+        and math.gcd(convolution.channels, convolution.filters) > 1
+    ]
+    first = min((convolution.area for convolution in candidates), default=Fraction(0))
+    passed = {area for convolution in candidates for area in convolution.passed if area >= first}
+    return {area: level for level, area in enumerate(sorted(passed))}
+
+
 def _reason(convolution: graph.Convolution, level: int | None, degree: int) -> str | None:
     """Why the rule leaves a convolution as it is; None if it is grouped."""
     if convolution.obstacle is not None:
@@ -308,25 +330,29 @@ def _reason(convolution: graph.Convolution, level: int | None, degree: int) -> s
 def _matching(pattern: str, paths: list[str], argument: str) -> list[str]:
     """The convolutions that a name, path or pattern means."""
     names = {path: path.rpartition("/")[2] for path in paths}
-    found = [
+    if not isinstance(pattern, str):
+        raise ValueError(f"Expected names of layers in {argument}. Received: {pattern!r}")
+    # A name may hold characters that are a pattern's.
+    found = [path for path, name in names.items() if pattern in (path, name)] or [
         path
         for path, name in names.items()
-        if pattern in (path, name)
-        or fnmatch.fnmatchcase(path, pattern)
-        or fnmatch.fnmatchcase(name, pattern)
+        if fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern)
     ]
     if not found:
-        near = difflib.get_close_matches(str(pattern), [*paths, *names.values()], n=1)
+        near = difflib.get_close_matches(pattern, [*paths, *names.values()], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"No convolution of the model is called {pattern!r} ({argument}).{hint}")
     return found
 
 
 def _check_explicit(convolution: graph.Convolution, degree: int) -> None:
-    if not isinstance(convolution.layer, keras.layers.Conv2D) or convolution.layer.groups > 1:
+    # The other obstacles are the rule's, which the user overrides.
+    obstacle = None if convolution.obstacle in graph.BY_RULE else convolution.obstacle
+    if isinstance(convolution.layer, keras.layers.Conv2D) and convolution.layer.groups > 1:
+        obstacle = graph.GROUPED_ALREADY
+    if obstacle is not None:
         raise ValueError(
-            f"Layer '{convolution.path}' cannot be given filter groups: it is "
-            f"{convolution.obstacle}."
+            f"Layer '{convolution.path}' cannot be given filter groups: it is {obstacle}."
         )
     filter_groups(convolution.channels, convolution.filters, degree, layer=convolution.path)
 
@@ -356,10 +382,19 @@ def _report(planned: Plan, model: keras.Model, rooted: keras.Model) -> str:
         "",
         f"Parameters: {before:,} to {after:,} ({after / before - 1:+.0%})",
     ]
-    try:
-        dense, grouped = cost(model).macs, cost(rooted).macs
-    except ValueError:
+    if any(None in tensor.shape[1:] for tensor in model.inputs):
         lines.append("Multiply-accumulates: depend on the input size, which the model leaves open")
     else:
-        lines.append(f"Multiply-accumulates: {dense:,} to {grouped:,} ({grouped / dense - 1:+.0%})")
+        dense, grouped = cost(model), cost(rooted)
+        lines.append(
+            f"Multiply-accumulates: {dense.macs:,} to {grouped.macs:,} "
+            f"({grouped.macs / dense.macs - 1:+.0%})"
+        )
+        if dense.uncounted:
+            lines.append(f"Not counted, for want of a rule: {', '.join(dense.uncounted)}")
+    if type(rooted) is not type(model):
+        lines.append(
+            f"It is a {type(rooted).__name__} model, and no {type(model).__name__}, whose "
+            "constructor takes no inputs and outputs."
+        )
     return "\n".join(lines)

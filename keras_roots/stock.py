@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_roots.clone import clone, copy_state
+from keras_roots.clone import clone, copy_state, plain_copy
 from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import GroupedConv2D
 from keras_roots.normalization import FusedBatchNormalization
@@ -38,6 +38,8 @@ def to_stock(model: keras.Model) -> keras.Model:
 
 
 def _stock_layer(layer: keras.Layer) -> keras.Layer:
+    if type(layer) is keras.layers.Lambda:
+        return plain_copy(layer)
     stock = _STOCK_LAYERS.get(type(layer), type(layer))
     return stock.from_config(_stock_config(layer.get_config()))
 

@@ -200,6 +200,8 @@ class _Spaces:
             return "opaque"
         if not _is_channelwise(getattr(layer, "activation", None)):
             return "opaque"
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            return "opaque"
         if type(layer) in (keras.layers.Conv2D, GroupedConv2D):
             return "mixes" if layer.groups == 1 else "opaque"
         if type(layer) is keras.layers.Dense:
@@ -220,7 +222,10 @@ class _Spaces:
 
 def _is_channelwise(activation: Any) -> bool:
     """Keras's own activations are: a permutation of channels passes through them."""
-    return activation is None or getattr(activation, "__module__", "").startswith("keras.")
+    if activation is None:
+        return True
+    # GLU multiplies one half of the channels by the other.
+    return activation.__module__.startswith("keras.") and activation.__name__ != "glu"
 
 
 def _channels_last(layer: Any) -> bool:

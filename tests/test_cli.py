@@ -59,7 +59,7 @@ def test_cost_of_a_file(tmp_path, capsys):
     path = tmp_path / "model.keras"
     keras_roots.RootNIN(root=1, include_top=False, input_shape=(None, None, 3)).save(path)
     assert main(["cost", str(path)]) == 2
-    assert "leaves its input size open" in capsys.readouterr().err
+    assert "leaves its image size open: give --image-size" in capsys.readouterr().err
     plot = tmp_path / "bars.png"
     arguments = ["--root", "8", "--image-size", "32", "--plot", str(plot)]
     assert main(["cost", str(path), *arguments]) == 0
@@ -71,6 +71,39 @@ def test_cost_of_a_file(tmp_path, capsys):
     assert by_layer[-1][4:6] == [f"{dense:,}", f"{grouped:,}"]
     assert str(plot) in captured.err
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bars.png", "model.keras"]
+
+
+def test_cost_of_files_with_other_inputs_than_one_open_image(tmp_path, capsys):
+    conv = keras.layers.Conv2D(4, 3)
+    fixed, first = keras.Input((8, 8, 3)), keras.Input((3, 8, None))
+    channels_first = keras.layers.Conv2D(4, 3, data_format="channels_first")(first)
+    models = {
+        "fixed": keras.Model(fixed, conv(fixed), name="fixed"),
+        "several": keras.Model([fixed, keras.Input((4,))], conv(fixed)),
+        "first": keras.Model(first, channels_first),
+    }
+    for name, model in models.items():
+        models[name] = str(tmp_path / f"{name}.keras")
+        model.save(models[name])
+    models["unbuilt"] = str(tmp_path / "unbuilt.keras")
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([keras.layers.Conv2D(4, 3)]).save(models["unbuilt"])
+    for name in ("fixed", "several"):
+        assert main(["cost", models[name], "--by", "total", "--format", "csv"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].endswith(",112,3888")
+    for name, message in {
+        "fixed": "takes images of (8, 8, 3) only",
+        "several": "has inputs of (8, 8, 3), (4,)",
+        "unbuilt": "inputs of unknown shapes",
+    }.items():
+        assert main(["cost", models[name], "--image-size", "16"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert main(["cost", models["unbuilt"]]) == 2
+    assert "has not been built" in capsys.readouterr().err
+    assert main(["cost", models["first"], "--image-size", "8", "--by", "total"]) == 0
+    assert capsys.readouterr().out.split()[-1] == "3,888"
 
 
 def test_files_that_are_no_models(tmp_path, capsys):
@@ -91,6 +124,8 @@ def test_files_that_are_no_models(tmp_path, capsys):
     [
         (["cost", "resnet51"], "Did you mean 'resnet50'"),
         (["cost", "missing.keras"], "no file 'missing.keras'"),
+        (["cost", "model.h5"], "or a .keras file, as model.save writes"),
+        (["cost", "nin", "--set", "root=4"], "root has an option of its own: --root"),
         (["cost", "vgg11", "--set", "geometry=szegedy"], "vgg11 has no option 'geometry'"),
         (["cost", "googlenet", "--set", "geometry=deep"], "Expected geometry as one of"),
         (["cost", "nin", "--plot", "bars.txt"], "ends in .png, .pdf or .svg"),

@@ -9,6 +9,7 @@ import keras_roots
 from keras_roots import cost, graph
 from keras_roots.layers import GroupedConv2D
 from keras_roots.models import network
+from tests.sample_models import randomized
 
 
 def groups_of(model):
@@ -136,7 +137,7 @@ def test_channels_first_computes_the_same(name):
     size = max(64, network(name).minimum_size)  # Keras 3.5 cannot concatenate maps of one pixel.
     options = {"root": 4, "include_top": False, "pooling": "avg"}
     image = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
-    last = build(name, input_shape=(size, size, 3), **options)
+    last = randomized(build(name, input_shape=(size, size, 3), **options))
     keras.config.set_image_data_format("channels_first")
     try:
         first = build(name, input_shape=(3, size, size), **options)
@@ -196,6 +197,7 @@ def test_weights_files_that_are_missing_or_wrong(tmp_path):
         ({"input_shape": (64, 64)}, r"input_shape as \(height, width, channels\)"),
         ({"input_shape": (64, 64, None)}, "number of channels"),
         ({"input_shape": (64, -64, 3)}, "input_shape as"),
+        ({"input_shape": 64}, "input_shape as .* Received: 64"),
         ({"pooling": "sum"}, "None, 'avg' or 'max'"),
         ({"classifier_activation": "softmaks"}, "softmaks"),
     ],
@@ -338,8 +340,12 @@ def test_auxiliary_heads_train_and_are_left_out():
     np.testing.assert_allclose(alone.predict(images, verbose=0), scores["predictions"], atol=1e-6)
     same = keras_roots.RootNIN()
     assert keras_roots.without_auxiliary_heads(same) is same
-    with pytest.raises(ValueError, match="'nin_root-8' has no auxiliary heads"):
-        keras_roots.auxiliary_heads.loss_weights(same)
+    # Another's outputs are all kept, though one has the name of ours.
+    other = keras.Model(same.inputs, {"predictions": same.output, "boxes": same.layers[-2].output})
+    assert keras_roots.without_auxiliary_heads(other) is other
+    for model in (same, other):
+        with pytest.raises(ValueError, match=f"'{model.name}' has no auxiliary heads"):
+            keras_roots.auxiliary_heads.loss_weights(model)
 
 
 # He et al., arXiv:1512.03385, Table 1, and arXiv:1603.05027: blocks of the stages, which have maps

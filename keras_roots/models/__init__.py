@@ -92,7 +92,7 @@ def network(model: str) -> Network:
 
 
 def _known(model: str) -> str:
-    if model in _FACTORIES:
+    if isinstance(model, str) and model in _FACTORIES:
         return model
     near = difflib.get_close_matches(str(model).lower(), _FACTORIES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -12,7 +12,7 @@ import inspect
 import numbers
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -275,10 +275,11 @@ def _assemble(
                 "Expected input_tensor as a Keras tensor, such as keras.Input((224, 224, 3)) or "
                 f"the output of a layer. Received: {type(input_tensor).__name__}"
             )
-        if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
+        given = None if input_shape is None else _check_shape(input_shape, network, name)
+        if given is not None and given != tuple(input_tensor.shape[1:]):
             raise ValueError(
                 "input_shape and input_tensor disagree. Received: "
-                f"input_shape={tuple(input_shape)}, input_tensor.shape={input_tensor.shape}"
+                f"input_shape={given}, input_tensor.shape={input_tensor.shape}"
             )
         shape = _check_shape(tuple(input_tensor.shape[1:]), network, name)
         inputs, x = keras.utils.get_source_inputs(input_tensor), input_tensor
@@ -323,7 +324,7 @@ def _channels_of_levels(network: Network) -> tuple[frozenset[tuple[int, int]], .
     """(channels, filters) of the spatial convolutions of each level, from the dense network."""
     size = network.image_size
     with keras.StatelessScope():  # Makes the variables' shapes, and no values.
-        inputs = keras.Input(_shape_of_size(size, 3))
+        inputs = keras.Input(shape_of_size(size, 3))
         maps = network.features(inputs, (1,) * len(network.levels), **_defaults(network))
         model = keras.Model(inputs, maps)
         places = [place for place in graph.convolutions(model) if place.obstacle is None]
@@ -363,18 +364,21 @@ def _is_positive_integer(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0
 
 
-def _shape_of_size(size: int, channels: int) -> tuple[int, int, int]:
+def shape_of_size(size: int, channels: int) -> tuple[int, int, int]:
+    """Of a square image, in Keras's image data format."""
     channels_last = keras.config.image_data_format() == "channels_last"
     return (size, size, channels) if channels_last else (channels, size, size)
 
 
 def _check_shape(shape, network: Network, name: str) -> tuple:
     channels_last = keras.config.image_data_format() == "channels_last"
-    default = _shape_of_size(network.image_size, 3)
+    default = shape_of_size(network.image_size, 3)
     if shape is None:
         return default
-    shape = tuple(shape.tolist() if isinstance(shape, np.ndarray) else shape)
     layout = "(height, width, channels)" if channels_last else "(channels, height, width)"
+    if not isinstance(shape, Iterable) or isinstance(shape, str):
+        raise ValueError(f"Expected input_shape as {layout}, such as {default}. Received: {shape}")
+    shape = tuple(shape.tolist() if isinstance(shape, np.ndarray) else shape)
     if len(shape) != 3 or not all(n is None or _is_positive_integer(n) for n in shape):
         raise ValueError(f"Expected input_shape as {layout}, such as {default}. Received: {shape}")
     size, channels = (shape[:2], shape[2]) if channels_last else (shape[1:], shape[0])

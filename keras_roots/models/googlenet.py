@@ -175,8 +175,8 @@ NETWORKS = (
                 False,
                 "whether to have the two classifiers on modules 4a and 4d that help in training. "
                 "The outputs are then a dictionary; `keras_roots.auxiliary_heads` shows how to "
-                "train such a model, and `keras_roots.without_auxiliary_heads(model)`, and every "
-                "export, leaves them out.",
+                "train such a model. `keras_roots.without_auxiliary_heads(model)` leaves them "
+                "out, and so does the export to TFLite.",
                 top_only=True,
             ),
         },
