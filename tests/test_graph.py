@@ -161,14 +161,14 @@ def test_images_of_several_sizes():
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*passed an input with a mask attached:UserWarning")
 def test_nested_models_that_are_called_with_more_than_their_inputs():
     inner = keras.Input((16, 16, 3))
     nested = keras.Model(inner, conv(8)(conv(8)(inner)), name="nested")
-    nested.supports_masking = True
     image, seen = keras.Input((16, 16, 3)), keras.Input((16, 16), dtype="bool")
     model = keras.Model([image, seen], nested(image, mask=seen))
     assert len(plan(model, 4).grouped) == 1
-    assert cost(model).macs == cost(nested).macs
+    assert cost(quietly(model, 4)).macs < cost(model).macs == cost(nested).macs
 
 
 def test_nested_models_that_are_called_with_names():
