@@ -396,4 +396,6 @@ def _obstacle(layer: Any, on_image: bool) -> str | None:
         return "1x1"
     if on_image:
         return "on the image"
+    if layer.groups == layer.kernel.shape[-2] * layer.groups > 1:
+        return "depthwise"
     return GROUPED_ALREADY if layer.groups > 1 else None

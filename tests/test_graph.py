@@ -106,6 +106,17 @@ def test_layers_that_are_grouped_already_have_levels_too():
     assert degrees.items() <= expected.items()
 
 
+def test_depthwise_convolutions_by_groups_have_no_level():
+    inputs = keras.Input((32, 32, 3))
+    x = conv(8, groups=8, name="depthwise")(conv(8)(inputs))
+    x = conv(8, name="level0")(keras.layers.MaxPooling2D(2)(x))
+    model = keras.Model(inputs, x)
+    assert groups_by_plan(model, 4) == {"level0": 4}
+    assert {layer.name: layer.reason for layer in plan(model, 4).skipped}[
+        "depthwise"
+    ] == "depthwise"
+
+
 def test_a_side_branch_is_no_level():
     inputs = keras.Input((48, 48, 3))
     x = conv(16, name="level0")(conv(16)(inputs))
