@@ -50,28 +50,22 @@ def clone(
             return copy_model(operation)
         try:
             made = copy_layer(operation)
-            # Building it now, and not in its first call, names it if it cannot be.
-            if _is_known(made):
-                made.build_from_config(operation.get_build_config())
-        except Exception as error:  # Whatever a layer's get_config, from_config and build raise.
-            message = (
-                f"Layer '{operation.name}' ({type(operation).__name__}) cannot be copied: "
-                f"{' '.join(str(error).split())}"
-            )
-            if not _is_known(operation):
-                message += (
-                    " A layer of your own needs a get_config that returns all arguments of its "
-                    "constructor."
-                )
-            raise ValueError(message) from error
+        except Exception as error:  # Whatever a layer's get_config and from_config raise.
+            raise _CopyError(operation, error) from error
         pairs.append((operation, made))
         return made
 
     def copy_model(model):
         inputs = None if isinstance(model, keras.Sequential) else _copy_inputs(model)
         # A compiled one would be compiled again, which needs its losses to be registered.
-        with mock.patch.object(model, "compiled", False):
-            copied = keras.models.clone_model(model, inputs, clone_function=copy)
+        try:
+            with mock.patch.object(model, "compiled", False):
+                copied = keras.models.clone_model(model, inputs, clone_function=copy)
+        except _CopyError:
+            raise
+        except Exception as error:  # A copy is built when it is first called.
+            failed = next((source for source, target in pairs if not target.built), model)
+            raise _CopyError(failed, error) from error
         models.append((model, copied))
         return copied
 
@@ -86,9 +80,18 @@ def clone(
     return copied, pairs
 
 
-def _is_known(layer: keras.Layer) -> bool:
-    """Whether it is of Keras or of this package."""
-    return type(layer).__module__.partition(".")[0] in ("keras", "keras_roots")
+class _CopyError(ValueError):
+    def __init__(self, layer: keras.Layer, error: Exception):
+        message = (
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be copied: "
+            f"{' '.join(str(error).split())}"
+        )
+        if type(layer).__module__.partition(".")[0] not in ("keras", "keras_roots"):
+            message += (
+                " A layer of your own needs a get_config that returns all arguments of its "
+                "constructor."
+            )
+        super().__init__(message)
 
 
 def plain_copy(layer: keras.Layer) -> keras.Layer:

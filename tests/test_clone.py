@@ -140,6 +140,14 @@ def test_what_is_not_trainable_stays_so():
     assert len(printed) == 1
 
 
+def test_weights_keep_their_paths():
+    inputs = keras.Input((8, 8, 4))
+    block = keras.Sequential([conv(name="a"), conv(name="b")], name="block")
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="bn")(block(inputs)))
+    for copy in copies(model):
+        assert [weight.path for weight in copy.weights] == [weight.path for weight in model.weights]
+
+
 def test_precision_is_kept():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
