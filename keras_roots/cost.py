@@ -25,6 +25,7 @@ from unittest import mock
 import keras
 
 from keras_roots import graph
+from keras_roots.strides import Stride, output_strides, stride_text
 from keras_roots.tables import Table
 
 Convention = Literal["plain", "paper"]
@@ -173,7 +174,7 @@ def cost(
     opaque(inputs)  # Builds what has not been built, which takes several calls.
     with _recording(model) as records:
         opaque(inputs)
-    strides = graph.output_strides(model) if graph.is_graph(model) else {}
+    strides = output_strides(model) if graph.is_graph(model) else {}
     layers = _layer_costs(records, convention, strides)
     return Cost(
         model=model.name,
@@ -286,7 +287,7 @@ def _inputs_of_one_image(model: keras.Model, input_shape: tuple | None):
 
 
 def _layer_costs(
-    records: list[_Record], convention: Convention, strides: Mapping[int, graph.Stride | None]
+    records: list[_Record], convention: Convention, strides: Mapping[int, Stride | None]
 ) -> tuple[LayerCost, ...]:
     layers = []
     for record in records:
@@ -306,7 +307,7 @@ def _layer_costs(
                     name=record.name,
                     kind=type(layer).__name__,
                     output_shape=record.shapes[-1][1][1:],
-                    output_stride=graph.stride_text(strides.get(id(layer))),
+                    output_stride=stride_text(strides.get(id(layer))),
                     groups=_groups(layer, kind),
                     calls=len(record.shapes),
                     parameters=parameters,

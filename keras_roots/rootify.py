@@ -27,10 +27,11 @@ from typing import Literal
 
 import keras
 
-from keras_roots import graph, tables
+from keras_roots import convolutions, tables
 from keras_roots.clone import clone, copy_adapted_state, copy_state, plain_copy
 from keras_roots.cost import cost
 from keras_roots.layers import GroupedConv2D
+from keras_roots.strides import stride_text
 from keras_roots.topology import (
     RootLike,
     Topology,
@@ -246,7 +247,7 @@ def _plan(
     keep = [keep] if isinstance(keep, str) else keep or ()
     if not isinstance(keep, Iterable):
         raise ValueError(f"Expected keep as names of layers. Received: {keep!r}")
-    found = graph.convolutions(model)
+    found = convolutions.find(model)
     paths = [convolution.path for convolution in found]
     kept = {path for pattern in keep for path in _matching(pattern, paths, "keep")}
     explicit: dict[str, int] = {}
@@ -280,7 +281,7 @@ def _plan(
                 kernel_size=convolution.layer.kernel_size if is_conv2d else None,
                 channels=convolution.channels,
                 filters=convolution.filters,
-                output_stride=graph.stride_text(convolution.stride),
+                output_stride=stride_text(convolution.stride),
                 level=level if convolution.obstacle is None else None,
                 groups=int(wanted) if reason is None else 1,
                 reason=reason,
@@ -292,13 +293,13 @@ def _plan(
     return planned, groups
 
 
-def _levels(found: Iterable[graph.Convolution]) -> dict[Fraction, int]:
+def _levels(found: Iterable[convolutions.Convolution]) -> dict[Fraction, int]:
     """The level of each resolution, by its area, from the first that has something to group."""
     # Where channels and filters have no divisor in common there is nothing to group.
     candidates = [
         convolution
         for convolution in found
-        if convolution.obstacle in (None, graph.GROUPED_ALREADY)
+        if convolution.obstacle in (None, convolutions.GROUPED_ALREADY)
         and convolution.area
         and math.gcd(convolution.channels, convolution.filters) > 1
     ]
@@ -307,7 +308,7 @@ def _levels(found: Iterable[graph.Convolution]) -> dict[Fraction, int]:
     return {area: level for level, area in enumerate(sorted(passed))}
 
 
-def _reason(convolution: graph.Convolution, level: int | None, degree: int) -> str | None:
+def _reason(convolution: convolutions.Convolution, level: int | None, degree: int) -> str | None:
     """Why the rule leaves a convolution as it is; None if it is grouped."""
     if convolution.obstacle is not None:
         return convolution.obstacle
@@ -345,11 +346,11 @@ def _matching(pattern: str, paths: list[str], argument: str) -> list[str]:
     return found
 
 
-def _check_explicit(convolution: graph.Convolution, degree: int) -> None:
+def _check_explicit(convolution: convolutions.Convolution, degree: int) -> None:
     # The other obstacles are the rule's, which the user overrides.
-    obstacle = None if convolution.obstacle in graph.BY_RULE else convolution.obstacle
+    obstacle = None if convolution.obstacle in convolutions.BY_RULE else convolution.obstacle
     if isinstance(convolution.layer, keras.layers.Conv2D) and convolution.layer.groups > 1:
-        obstacle = graph.GROUPED_ALREADY
+        obstacle = convolutions.GROUPED_ALREADY
     if obstacle is not None:
         raise ValueError(
             f"Layer '{convolution.path}' cannot be given filter groups: it is {obstacle}."

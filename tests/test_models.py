@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import cost, graph
+from keras_roots import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.models import network
+from keras_roots.strides import output_strides
 from tests.sample_models import randomized
 
 
@@ -457,7 +458,7 @@ def test_parameters_of_the_original_networks(name, parameters):
 @pytest.mark.parametrize("name", NAMES)
 def test_endpoints_are_where_resolutions_end(name):
     model = keras_roots.build(name, root=1, include_top=False)
-    strides = graph.output_strides(model)
+    strides = output_strides(model)
     endpoints = keras_roots.endpoints(name)
     assert list(endpoints) == sorted(endpoints)
     for key, layer_name in endpoints.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import cost, graph, plan, rootify
+from keras_roots import convolutions, cost, plan, rootify
 from tests.sample_models import Scale, elaborate_model, groups_of, quietly, small_model
 
 SLOW = ("resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet200", "vgg16", "vgg19")
@@ -70,7 +70,7 @@ def check_application(name, tmp_path):
             quietly(model, 2)
         return
     rooted = quietly(model, 2)
-    groups = [getattr(found.layer, "groups", None) for found in graph.convolutions(rooted)]
+    groups = [getattr(found.layer, "groups", None) for found in convolutions.find(rooted)]
     assert groups.count(2) == len(plan(model, 2).grouped) > 0
     assert [layer.name for layer in rooted.layers] == [layer.name for layer in model.layers]
     assert rooted.name == model.name
@@ -82,7 +82,7 @@ def check_application(name, tmp_path):
     path = tmp_path / "rooted.keras"
     rooted.save(path)
     loaded = keras.models.load_model(path, safe_mode=True)
-    assert groups == [getattr(found.layer, "groups", None) for found in graph.convolutions(loaded)]
+    assert groups == [getattr(found.layer, "groups", None) for found in convolutions.find(loaded)]
     assert [w.shape for w in loaded.weights] == [w.shape for w in rooted.weights]
 
 

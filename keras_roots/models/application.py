@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_roots import graph
+from keras_roots import convolutions
 from keras_roots.initializers import CompoundHeNormal
 from keras_roots.topology import IndivisibleError, RootLike, as_topology, working_degrees
 
@@ -327,7 +327,7 @@ def _channels_of_levels(network: Network) -> tuple[frozenset[tuple[int, int]], .
         inputs = keras.Input(shape_of_size(size, 3))
         maps = network.features(inputs, (1,) * len(network.levels), **_defaults(network))
         model = keras.Model(inputs, maps)
-        places = [place for place in graph.convolutions(model) if place.obstacle is None]
+        places = [place for place in convolutions.find(model) if place.obstacle is None]
     levels = sorted({place.area for place in places})
     return tuple(
         frozenset((place.channels, place.filters) for place in places if place.area == area)
