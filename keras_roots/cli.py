@@ -226,7 +226,8 @@ def _models(arguments: argparse.Namespace, size: int | None):
 
 def _filled(model, size: int | None) -> tuple | None:
     """The shape of one image, with `size` where a saved model leaves it open."""
-    shapes = [tensor.shape[1:] for tensor in getattr(model, "inputs", None) or []]
+    inputs = getattr(model, "inputs", None) if model.built else None
+    shapes = [tensor.shape[1:] for tensor in inputs or []]
     is_open = any(None in shape for shape in shapes)
     if size is None:
         if is_open and len(shapes) == 1:

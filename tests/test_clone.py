@@ -173,14 +173,14 @@ def test_lambda_layers_are_copied_with_their_function():
 class OwnModel(keras.Model):
     """Makes its own inputs, as backbones of other packages do."""
 
-    def __init__(self):
-        inputs = keras.Input((8, 8, 4))
+    def __init__(self, channels):
+        inputs = keras.Input((8, 8, channels))
         super().__init__(inputs, conv()(conv()(inputs)), name="own")
 
 
 def test_models_of_another_class():
     printed = []
-    copy = rootify(OwnModel(), 2, report=printed.append)
+    copy = rootify(OwnModel(4), 2, report=printed.append)
     assert "It is a Functional model, and no OwnModel" in printed[0]
     assert copy.name == "own"
 
