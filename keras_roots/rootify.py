@@ -220,9 +220,10 @@ def rootify(
         if kept is not None:
             report(f"The blocks keep {kept.share:.0%} of the dense kernels' squared weight.")
         elif frozen := [source.name for source, _ in pairs if _is_frozen(source)]:
+            more = f" and {len(frozen) - 5} more" if len(frozen) > 5 else ""
             report(
-                f"Drawn anew and yet not trainable: {', '.join(frozen)}. Set trainable=True, or "
-                "take weights='block-diagonal'."
+                f"Drawn anew and yet not trainable: {', '.join(frozen[:5])}{more}. Set "
+                "trainable=True, or take weights='block-diagonal'."
             )
     return rooted
 
