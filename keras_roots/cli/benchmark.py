@@ -1,0 +1,97 @@
+"""`keras-roots benchmark`: speed on this machine, a sub-command for each measurement."""
+
+import argparse
+import sys
+
+from keras_roots.cli.options import add_root
+
+
+def add(commands) -> None:
+    benchmark = commands.add_parser("benchmark", help="measure speed on this machine")
+    kinds = benchmark.add_subparsers(required=True, metavar="WHAT")
+    command = kinds.add_parser(
+        "train-step",
+        help="a train step: dense, with filter groups, and the latter in stock Keras",
+        description="Times train steps of a dense network, of the same with filter groups, and "
+        "of the latter with stock keras.layers.Conv2D, interleaved, on random images.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    add_root(command, default="16")
+    command.add_argument("--image-size", type=int, default=128, metavar="PIXELS")
+    command.add_argument("--batch-size", type=int, default=8, metavar="N")
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
+    )
+    command.set_defaults(run=_train_step)
+    command = kinds.add_parser(
+        "build",
+        help="building a network, beside one of keras.applications",
+        description="Times how long it takes to build a network and to draw its weights, beside "
+        "one of keras.applications, interleaved; and for each layer.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet200")
+    add_root(command, default="16")
+    command.add_argument(
+        "--reference",
+        default="ResNet152V2",
+        metavar="NAME",
+        help="a network of keras.applications (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="how often each is built"
+    )
+    command.set_defaults(run=_build)
+
+
+def _train_step(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark.measure import conditions, describe
+    from keras_roots.benchmark.train_step import train_step
+
+    timings = train_step(
+        arguments.model,
+        arguments.root,
+        image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
+        rounds=arguments.rounds,
+        progress=lambda done: print(f"round {done}/{arguments.rounds}", file=sys.stderr),
+    )
+    dense, grouped, stock = (timing.median for timing in timings.values())
+    print("| form | train step, s: median (10th to 90th percentile) | / dense |")
+    print("|---|---:|---:|")
+    for name, timing in timings.items():
+        median, p10, p90 = (timing.percentile(p) for p in (50, 10, 90))
+        print(f"| {name} | {median:.3f} ({p10:.3f} to {p90:.3f}) | {median / dense:.2f} |")
+    print(f"\n{arguments.root}: {stock / grouped:.1f} times faster than with stock convolutions")
+    record = conditions(
+        network=arguments.model,
+        image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
+        rounds=arguments.rounds,
+    )
+    print(f"\n{describe(record)}")
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark.building import building
+    from keras_roots.benchmark.measure import conditions, describe
+    from keras_roots.tables import Table
+
+    results = building(
+        arguments.model,
+        arguments.root,
+        reference=arguments.reference,
+        rounds=arguments.rounds,
+        progress=lambda done: print(f"round {done}/{arguments.rounds}", file=sys.stderr),
+    )
+    rows = []
+    for name, (layers, timings) in results.items():
+        median, p10, p90 = (timings.percentile(p) for p in (50, 10, 90))
+        seconds = f"{median:.2f} ({p10:.2f} to {p90:.2f})"
+        rows.append((name, str(layers), seconds, f"{1e3 * median / layers:.2f}"))
+    spread = "building, s: median (10th to 90th percentile)"
+    print(Table(("network", "layers", spread, "ms a layer"), rows).markdown())
+    ours, theirs = (timings.median / layers for layers, timings in results.values())
+    print(f"\nA layer takes {ours / theirs:.2f} of the reference's time.")
+    print(f"\n{describe(conditions(rounds=arguments.rounds))}")
+    return 0

@@ -1,0 +1,78 @@
+"""The networks that a command is about: by name, or from a `.keras` file."""
+
+import argparse
+from pathlib import Path
+
+from keras_roots import topology
+
+
+def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
+    """The dense network, the one with groups if asked for, and a shape for cost()."""
+    from keras_roots.models import build
+    from keras_roots.models.application import shape_of_size
+    from keras_roots.rootify import rootify
+
+    grouped = arguments.root != topology.root(1)
+    if arguments.model.endswith(".keras"):
+        for name in ("classes", "set"):
+            if getattr(arguments, name):
+                raise ValueError(f"--{name} is for networks that are built by name, not for files")
+        dense = _load(arguments.model)
+        shape = _filled(dense, size)  # Raises before the work.
+        return dense, rootify(dense, arguments.root, report=None) if grouped else None, shape
+    options: dict[str, object] = dict(arguments.set)
+    if size is not None:
+        options["input_shape"] = shape_of_size(size, 3)
+    if arguments.classes is not None:
+        options["classes"] = arguments.classes
+    if Path(arguments.model).suffix in (".h5", ".hdf5", ".pb", ".tflite", ".onnx", ".pt"):
+        raise ValueError(
+            f"Expected the name of a network or a .keras file, as model.save writes. Received: "
+            f"{arguments.model!r}"
+        )
+    _check_factory_options(arguments.model, dict(arguments.set))
+    rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
+    return build(arguments.model, root=1, **options), rooted, None
+
+
+def _filled(model, size: int | None) -> tuple | None:
+    """The shape of one image, with `size` where a saved model leaves it open."""
+    inputs = getattr(model, "inputs", None) if model.built else None
+    shapes = [tensor.shape[1:] for tensor in inputs or []]
+    is_open = any(None in shape for shape in shapes)
+    if size is None:
+        if is_open and len(shapes) == 1:
+            raise ValueError(f"'{model.name}' leaves its image size open: give --image-size")
+        return None
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ValueError(
+            f"--image-size is for files of a model with one image as its input; '{model.name}' "
+            f"has inputs of {', '.join(map(str, shapes)) or 'unknown shapes'}"
+        )
+    if not is_open:
+        raise ValueError(f"'{model.name}' takes images of {shapes[0]} only: omit --image-size")
+    return tuple(size if length is None else length for length in shapes[0])
+
+
+def _check_factory_options(model: str, options: dict) -> None:
+    from keras_roots.models import network
+
+    known = network(model).options
+    for name in options:
+        if name in ("root", "classes"):
+            raise ValueError(f"{name} has an option of its own: --{name}")
+        if name not in known:
+            have = f"has {', '.join(known)}" if known else "has none"
+            raise ValueError(f"{model} has no option {name!r}; it {have}")
+
+
+def _load(path: str):
+    """A saved model; nothing that is code in the file is run."""
+    import keras
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path!r}.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py and Keras each have their own.
+        raise ValueError(f"{path!r} cannot be loaded as a Keras model: {error}") from error

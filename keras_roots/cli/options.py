@@ -1,0 +1,52 @@
+"""Options that several commands share, and what they mean."""
+
+import argparse
+import re
+
+from keras_roots import topology
+
+_ROOT_HELP = (
+    "filter groups: R for root-R (1 is dense), column-R, tree-R, or degrees level by level, such "
+    "as 16,8,4,2 (default: %(default)s)"
+)
+
+
+def add_root(command, default: str) -> None:
+    command.add_argument("--root", type=_root, default=default, metavar="R", help=_ROOT_HELP)
+
+
+def _root(text: str) -> topology.Topology:
+    """A topology from the command line."""
+    match = re.fullmatch(r"(?:(root|column|tree)-)?(-?\d+)", text)
+    try:
+        if match:
+            make = getattr(topology, match[1] or "root")
+            return make(int(match[2]))
+        if re.fullmatch(r"\d+(,\d+)+", text):
+            return topology.as_topology([int(degree) for degree in text.split(",")])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    raise argparse.ArgumentTypeError(
+        f"expected 16, column-8, tree-4 or degrees such as 16,8,4,2; received {text!r}"
+    )
+
+
+def option(text: str) -> tuple[str, object]:
+    """NAME=VALUE from the command line, where true and false are what they say."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE; received {text!r}")
+    return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def add_format(command) -> None:
+    command.add_argument(
+        "--format",
+        choices=("text", "markdown", "csv"),
+        default="text",
+        help="of the tables (default: %(default)s)",
+    )
+
+
+def formatted(table, name: str) -> str:
+    return getattr(table, name)().rstrip("\n")
