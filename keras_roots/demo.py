@@ -16,10 +16,10 @@ import numpy as np
 
 from keras_roots import data
 from keras_roots.benchmark import litert
-from keras_roots.benchmark.measure import Timings, conditions, describe
 from keras_roots.cost import cost
 from keras_roots.export import TFLiteArtifact, export_tflite
 from keras_roots.files import refuse_contents, replacing, results_folder
+from keras_roots.measure import Timings, conditions, describe
 from keras_roots.models import RootNIN
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.tables import Table

@@ -7,7 +7,7 @@ import pytest
 
 import keras_roots
 from keras_roots import data, demo
-from keras_roots.benchmark.measure import Timings
+from keras_roots.measure import Timings
 from keras_roots.export import TFLiteArtifact
 
 

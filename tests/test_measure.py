@@ -1,6 +1,6 @@
 import pytest
 
-from keras_roots.benchmark.measure import Timings, conditions, describe, interleaved
+from keras_roots.measure import Timings, conditions, describe, interleaved
 
 
 def test_candidates_take_turns_and_the_order_rotates():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_roots.benchmark.measure import Timings, interleaved
+from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build
 from keras_roots.topology import RootLike
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from keras_roots.benchmark.measure import Timings, interleaved
-from keras_roots.export.tflite import make_interpreter
+from keras_roots.export.interpreter import make_interpreter
+from keras_roots.measure import Timings, interleaved
 
 
 def latency(

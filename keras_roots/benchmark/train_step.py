@@ -7,8 +7,8 @@ update, compiled by `tf.function` and not by XLA (Keras's own choice on a CPU).
 import keras
 import numpy as np
 
-from keras_roots.benchmark.measure import Timings, interleaved
 from keras_roots.layers import GroupedConv2D
+from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build
 from keras_roots.requirements import require_tensorflow
 from keras_roots.topology import RootLike, as_topology

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from keras_roots.cli.options import add_root
+from keras_roots.cli.options import add_format, add_root, formatted, require_folder, root, to_stderr
 
 
 def add(commands) -> None:
@@ -41,11 +41,44 @@ def add(commands) -> None:
         "--rounds", type=int, default=5, metavar="N", help="how often each is built"
     )
     command.set_defaults(run=_build)
+    command = kinds.add_parser(
+        "layers",
+        help="each grouped layer by each of its lowerings, beside its dense twin, in LiteRT",
+        description="Times every distinct grouped layer of networks alone, in a TFLite file of "
+        "its own, by each of its lowerings and beside its dense twin; interleaved, layer by "
+        "layer. The fastest has an asterisk: it is what `export --lowering tuned` takes.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    command.add_argument(
+        "--root",
+        action="append",
+        type=root,
+        metavar="R",
+        help="filter groups, as of the other commands; may be repeated (default: 16)",
+    )
+    command.add_argument(
+        "--precision",
+        action="append",
+        choices=("float32", "int8"),
+        help="may be repeated (default: both)",
+    )
+    command.add_argument("--threads", type=int, default=1, metavar="N")
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="turns of each, of five timed runs"
+    )
+    add_format(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the measurements as JSON as well, in the form that the exporter reads",
+    )
+    command.set_defaults(run=_layers)
 
 
 def _train_step(arguments: argparse.Namespace) -> int:
-    from keras_roots.benchmark.measure import conditions, describe
     from keras_roots.benchmark.train_step import train_step
+    from keras_roots.measure import conditions, describe
 
     timings = train_step(
         arguments.model,
@@ -74,7 +107,7 @@ def _train_step(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.building import building
-    from keras_roots.benchmark.measure import conditions, describe
+    from keras_roots.measure import conditions, describe
     from keras_roots.tables import Table
 
     results = building(
@@ -94,4 +127,29 @@ def _build(arguments: argparse.Namespace) -> int:
     ours, theirs = (timings.median / layers for layers, timings in results.values())
     print(f"\nA layer takes {ours / theirs:.2f} of the reference's time.")
     print(f"\n{describe(conditions(rounds=arguments.rounds))}")
+    return 0
+
+
+def _layers(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import layers
+    from keras_roots.measure import conditions, describe
+    from keras_roots.models import build
+
+    if arguments.output is not None:
+        require_folder(arguments.output)
+    precisions = arguments.precision or ["float32", "int8"]
+    models = [build(arguments.model, root=each) for each in arguments.root or [root("16")]]
+    results = layers.layers(
+        models,
+        precisions=precisions,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+        report=to_stderr,
+    )
+    print(formatted(layers.table(results), arguments.format))
+    if arguments.format != "csv":
+        print(f"\n{describe(conditions(threads=arguments.threads, rounds=arguments.rounds))}")
+    if arguments.output is not None:
+        layers.measurements(results).write(arguments.output)
+        to_stderr(f"keras-roots: the measurements are in {arguments.output}")
     return 0

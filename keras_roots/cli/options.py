@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import sys
+from pathlib import Path
 
 from keras_roots import topology
 
@@ -12,10 +14,10 @@ _ROOT_HELP = (
 
 
 def add_root(command, default: str) -> None:
-    command.add_argument("--root", type=_root, default=default, metavar="R", help=_ROOT_HELP)
+    command.add_argument("--root", type=root, default=default, metavar="R", help=_ROOT_HELP)
 
 
-def _root(text: str) -> topology.Topology:
+def root(text: str) -> topology.Topology:
     """A topology from the command line."""
     match = re.fullmatch(r"(?:(root|column|tree)-)?(-?\d+)", text)
     try:
@@ -50,3 +52,16 @@ def add_format(command) -> None:
 
 def formatted(table, name: str) -> str:
     return getattr(table, name)().rstrip("\n")
+
+
+def to_stderr(line: str) -> None:
+    """Progress, and where files are: what is no result."""
+    print(line, file=sys.stderr)
+
+
+def require_folder(path: str) -> None:
+    """Raises a FileNotFoundError, before the work, if a file cannot be written there."""
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder '{Path(path).parent}' to write {Path(path).name!r} in."
+        )

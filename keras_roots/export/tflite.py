@@ -1,24 +1,41 @@
 """TFLite files, verified with the LiteRT interpreter.
 
-Grouped convolutions stay one CONV_2D operator each, whatever lowering
-TensorFlow itself would take on the machine that exports.
+What is written is not the model as it was trained but the same function in
+the form that LiteRT runs fastest: `simplify`d, and each layer in the lowering
+that was chosen for it, whatever lowering TensorFlow itself would take on the
+machine that exports.
 """
 
 import collections
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_roots.auxiliary_heads import without_auxiliary_heads
-from keras_roots.cost import cost
+from keras_roots.export import choice
+from keras_roots.export.convert import PRECISIONS, Precision, convert
+from keras_roots.export.flatbuffer import operators, with_softmax
+from keras_roots.export.inference_graph import (
+    Convolution,
+    InferenceGraph,
+    LayerCall,
+    inference_graph,
+)
+from keras_roots.export.interpreter import run
+from keras_roots.export.simplify import simplify
 from keras_roots.files import replacing
+from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders.
 _TOLERANCE = 1e-4
+# Root mean square of the difference, relative to the standard deviation of the outputs: eight bits
+# lose something (a quarter in a ResNet-50 of random weights), and a wrong file nearly all.
+_INT8_TOLERANCE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +45,9 @@ class TFLiteArtifact:
     Attributes:
         path: the file.
         size: in bytes.
+        precision: "float32" or "int8".
         operators: number of operators of each kind, such as CONV_2D.
+        choices: the lowering of each layer that has several, with its reason.
         images: number of images on which it was compared with Keras.
         max_difference: largest absolute difference of an output value.
         top1_agreement: share of images (0-1) whose largest output is at the
@@ -37,18 +56,30 @@ class TFLiteArtifact:
 
     path: Path
     size: int
+    precision: Precision
     operators: dict[str, int]
+    choices: tuple[choice.Choice, ...]
     images: int
     max_difference: float
     top1_agreement: float
 
 
 def export_tflite(
-    model: keras.Model, path: str | os.PathLike, images: np.ndarray
+    model: keras.Model,
+    path: str | os.PathLike,
+    images: np.ndarray,
+    *,
+    precision: Precision = "float32",
+    calibration: np.ndarray | None = None,
+    lowering: str = "auto",
+    threads: int = 1,
+    report: Callable[[str], object] = silent,
 ) -> TFLiteArtifact:
-    """Writes a float32 TFLite file of batch 1, once it is verified.
+    """Writes a TFLite file of batch 1, once it is verified.
 
-    Its signature takes `images`, float32 of [1, height, width, channels].
+    Its signature takes `images`, float32 of [1, height, width, channels], and
+    returns float32, whatever the precision within. A softmax at the end is
+    float32 in int8 files too.
 
     Args:
         model: functional or Sequential, with one input of a fixed size and
@@ -57,9 +88,19 @@ def export_tflite(
             file is replaced only after the verification.
         images: [examples, height, width, channels], real inputs on which the
             file's outputs are compared with Keras's.
+        precision: "float32", or "int8": weights (by output channel) and
+            activations as 8-bit integers.
+        calibration: [examples, height, width, channels], the inputs from which
+            int8 takes the ranges of activations; a hundred or so, other than
+            `images`.
+        lowering: how grouped convolutions are computed: "auto", after the
+            measurements that this package brings; "tuned", after measurements
+            on this machine, cached; "native", as they stand.
+        threads: with which "tuned" measures.
+        report: takes lines of progress.
 
     Raises:
-        ValueError: the model or the images are not as above.
+        ValueError: the model or an argument is not as above.
         RuntimeError: the model cannot be converted, or the converted one does
             not compute what it does, or has operators that it should not
             have; nothing is written.
@@ -70,29 +111,56 @@ def export_tflite(
     require_extras("The export to TFLite", {"ai_edge_litert": "litert"})
     model = without_auxiliary_heads(model)
     shape = _input_shape(model)
-    _check_precision(model)
-    images = np.asarray(images, np.float32)
-    if len(images) == 0 or images.shape[1:] != shape:
+    _check_compute_dtype(model)
+    images = _checked(images, shape, "to verify the export with")
+    if precision not in PRECISIONS:
         raise ValueError(
-            f"Expected one image or more of shape {shape} to verify the export with. Received: an "
-            f"array of shape {images.shape}"
+            f"Expected precision as one of: {', '.join(PRECISIONS)}. Received: {precision!r}"
         )
+    choice.check_policy(lowering)
+    if precision == "int8":
+        given = np.zeros((0, *shape)) if calibration is None else calibration
+        calibration = _checked(given, shape, "to calibrate int8 with")
     with replacing(path) as temporary:
-        content = _convert(model, shape)
-        operators, grouped = _operators(content)
-        _check_operators(operators, grouped, model)
+        graph = simplify(inference_graph(model))
+        choices = choice.choose(graph, precision, lowering, threads=threads, report=report)
+        graph = graph.with_lowerings({each.layer: each.lowering for each in choices})
         expected = np.asarray(model.predict(images, verbose=0))
-        actual = _run(content, images)
-        difference = _check_outputs(actual, expected)
+        # Of eight bits, a probability would have steps of 1/256, and most classes none.
+        scores = graph.without_softmax() if precision == "int8" else None
+        _check_float32(_outputs(graph, images), expected)
+        report(f"converting '{model.name}' to TFLite, {precision}")
+        content = _convert(model, scores or graph, shape, precision, calibration)
+        kinds = _check_operators(content, graph)
+        if precision == "int8":
+            _check_int8(run(content, images), _outputs(scores or graph, images))
+        if scores:
+            content = with_softmax(content)
+            kinds["SOFTMAX"] = kinds.get("SOFTMAX", 0) + 1
+        actual = run(content, images)
+        if precision == "float32":
+            _check_float32(actual, expected)
         temporary.write_bytes(content)
     return TFLiteArtifact(
         path=Path(path),
         size=len(content),
-        operators=operators,
+        precision=precision,
+        operators=kinds,
+        choices=tuple(choices),
         images=len(images),
-        max_difference=difference,
+        max_difference=float(np.abs(actual - expected).max()),
         top1_agreement=float(np.mean(actual.argmax(-1) == expected.argmax(-1))),
     )
+
+
+def _checked(images: np.ndarray, shape: tuple[int, ...], purpose: str) -> np.ndarray:
+    images = np.asarray(images, np.float32)
+    if len(images) == 0 or images.shape[1:] != shape:
+        raise ValueError(
+            f"Expected one image or more of shape {shape} {purpose}. Received: an array of shape "
+            f"{images.shape}"
+        )
+    return images
 
 
 def _input_shape(model: keras.Model) -> tuple[int, ...]:
@@ -111,7 +179,7 @@ def _input_shape(model: keras.Model) -> tuple[int, ...]:
     return shape
 
 
-def _check_precision(model: keras.Model) -> None:
+def _check_compute_dtype(model: keras.Model) -> None:
     for layer in model.layers:
         if layer.compute_dtype != "float32":
             raise ValueError(
@@ -121,89 +189,66 @@ def _check_precision(model: keras.Model) -> None:
             )
 
 
-def _convert(model: keras.Model, shape: tuple[int, ...]) -> bytes:
-    import tensorflow as tf
-
+def _convert(
+    model: keras.Model,
+    graph: InferenceGraph,
+    shape: tuple[int, ...],
+    precision: Precision,
+    calibration: np.ndarray | None,
+) -> bytes:
     from keras_roots import lowering
 
-    signature = [tf.TensorSpec((1, *shape), tf.float32, name="images")]
-    # Handed the Keras model itself, the converter loses track of its variables without an error.
-    holder = tf.Module()
-    holder.variables_to_freeze = [variable.value for variable in model.variables]
-    try:
-        with lowering.forced("native"):
-            function = tf.function(
-                lambda images: model(images, training=False), input_signature=signature
-            ).get_concrete_function()
-        return tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert()
-    except Exception as error:  # The converter's own class is not public.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RuntimeError(f"'{model.name}' cannot be converted to TFLite: {reason}") from error
+    def function(images):
+        with lowering.forced("native"):  # For layers that are called as they are.
+            return graph(images)
+
+    return convert(
+        function,
+        shape,
+        name=model.name,
+        variables=[variable.value for variable in model.variables],
+        precision=precision,
+        calibration=calibration,
+    )
 
 
-def _operators(content: bytes) -> tuple[dict[str, int], int]:
-    """How many operators of each kind, and how many of them are grouped convolutions."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {n: name for name, n in vars(schema.BuiltinOperator).items() if isinstance(n, int)}
-    file = schema.ModelT.InitFromPackedBuf(content, 0)
-    kinds = []
-    for code in file.operatorCodes:
-        # Old readers know the first 127 operators by the deprecated field only.
-        kind = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        kinds.append(f"CUSTOM {code.customCode.decode()}" if kind == "CUSTOM" else kind)
-    counter: collections.Counter[str] = collections.Counter()
-    grouped = 0
-    for graph in file.subgraphs:
-        for operator in graph.operators:
-            kind = kinds[operator.opcodeIndex]
-            counter[kind] += 1
-            if kind == "CONV_2D":
-                images, kernel = (graph.tensors[place].shape for place in operator.inputs[:2])
-                grouped += kernel[-1] < images[-1]
-            grouped += kind == "DEPTHWISE_CONV_2D"
-    return dict(counter), int(grouped)
-
-
-def _check_operators(operators: dict[str, int], grouped: int, model: keras.Model) -> None:
-    wrong = [kind for kind in operators if kind.startswith("CUSTOM") or kind == "VAR_HANDLE"]
+def _check_operators(content: bytes, graph: InferenceGraph) -> dict[str, int]:
+    """How many operators there are of each kind, if they are those that there should be."""
+    found = list(operators(content))
+    kinds = dict(collections.Counter(operator.kind for operator in found))
+    wrong = [kind for kind in kinds if kind.startswith("CUSTOM") or kind == "VAR_HANDLE"]
     if wrong:
         raise RuntimeError(
-            f"The conversion of '{model.name}' has operators that LiteRT does not run by itself "
+            f"The conversion of '{graph.name}' has operators that LiteRT does not run by itself "
             f"({', '.join(wrong)}); no file was written."
         )
-    expected = sum(layer.calls for layer in cost(model).layers if (layer.groups or 1) > 1)
+    grouped = sum((operator.groups or 1) > 1 for operator in found)
+    expected = sum(_grouped_operators(step.operation) for step in graph.steps)
     if grouped < expected:
         raise RuntimeError(
-            f"The conversion of '{model.name}' has {grouped} grouped convolutions, where the "
+            f"The conversion of '{graph.name}' has {grouped} grouped convolutions, where the "
             f"model has {expected}: others were split in their groups. No file was written."
         )
+    return kinds
 
 
-def _run(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Outputs [examples, values] of a model of batch 1."""
-    interpreter = make_interpreter(content)
-    place_in = interpreter.get_input_details()[0]["index"]
-    place_out = interpreter.get_output_details()[0]["index"]
-    outputs = []
-    for image in images:
-        interpreter.set_tensor(place_in, image[np.newaxis])
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(place_out)[0])
-    return np.stack(outputs)
+def _grouped_operators(operation) -> int:
+    from keras_roots.lowering import packed_groups
+
+    if isinstance(operation, Convolution):
+        return operation.groups > 1 and packed_groups(operation.lowering, operation.groups) > 1
+    depthwise = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+    if not isinstance(operation, LayerCall) or operation.call.input_shapes[0][-1] == 1:
+        return 0
+    return isinstance(operation.layer, depthwise) or getattr(operation.layer, "groups", 1) > 1
 
 
-def make_interpreter(model: bytes | str | os.PathLike, threads: int = 1):
-    """A LiteRT interpreter of a file or its content, its tensors allocated."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    interpreter = Interpreter(**source, num_threads=threads)
-    interpreter.allocate_tensors()
-    return interpreter
+def _outputs(graph: InferenceGraph, images: np.ndarray) -> np.ndarray:
+    """What the function gives that is converted, on TensorFlow and in float32."""
+    return np.concatenate([np.asarray(graph(image[np.newaxis])) for image in images])
 
 
-def _check_outputs(actual: np.ndarray, expected: np.ndarray) -> float:
+def _check_float32(actual: np.ndarray, expected: np.ndarray) -> None:
     difference = float(np.abs(actual - expected).max())
     allowed = _TOLERANCE * float(np.abs(expected).max())
     if not difference <= allowed:  # So that NaN fails too.
@@ -211,4 +256,14 @@ def _check_outputs(actual: np.ndarray, expected: np.ndarray) -> float:
             f"The converted model's outputs differ from Keras's by up to {difference:.3g}, where "
             f"{allowed:.3g} is allowed; no file was written."
         )
-    return difference
+
+
+def _check_int8(actual: np.ndarray, expected: np.ndarray) -> None:
+    difference = float(np.sqrt(np.mean(np.square(actual - expected))))
+    allowed = _INT8_TOLERANCE * float(np.std(expected))
+    if not difference <= allowed:
+        raise RuntimeError(
+            f"The int8 outputs (before a softmax) differ from Keras's by {difference:.3g} in root "
+            f"mean square, where {allowed:.3g} is allowed, half of their standard deviation; no "
+            "file was written. Are the images for calibration like those that the model sees?"
+        )

@@ -1,0 +1,335 @@
+"""A model for inference: convolutions whose weights are constants, among whatever else it calls.
+
+What `simplify` rewrites and a lowering is chosen for; called on images, on
+TensorFlow, it computes what the model does.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_roots import graph
+from keras_roots.layers import GroupedConv2D
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution and its bias, [batch, height, width, channels].
+
+    Attributes:
+        kernel: float32 [height, width, channels / groups, filters].
+        bias: float32 [filters].
+        input_shape, output_shape: without the batch.
+        strides, dilation_rate: (down, across).
+        padding: zeros before and after, ((top, bottom), (left, right)).
+        lowering: one of `keras_roots.lowering`, or "folded".
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    input_shape: tuple[int, int, int]
+    strides: tuple[int, int]
+    dilation_rate: tuple[int, int]
+    padding: Padding
+    lowering: str = "native"
+
+    @property
+    def groups(self) -> int:
+        return self.input_shape[-1] // self.kernel.shape[-2]
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        height, width = (
+            (size + sum(around) - (pixels - 1) * dilation - 1) // stride + 1
+            for size, around, pixels, dilation, stride in zip(
+                self.input_shape[:2],
+                self.padding,
+                self.kernel.shape[:2],
+                self.dilation_rate,
+                self.strides,
+                strict=True,
+            )
+        )
+        return height, width, self.kernel.shape[-1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the kernel for one image, whatever the lowering."""
+        height, width, _ = self.output_shape
+        return height * width * self.kernel.size
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kernel.shape[:2] == (1, 1) and self.padding == ((0, 0), (0, 0))
+
+    def __call__(self, x):
+        import tensorflow as tf
+
+        from keras_roots import lowering
+
+        if self.lowering == "folded":
+            x = lowering.folded(x, self.kernel, self.strides[0], self.padding)
+        else:
+            # A file shall hold the packed kernel, not the operations that pack it.
+            kernel, way = self.kernel, self.lowering
+            groups = lowering.packed_groups(way, self.groups)
+            if groups != self.groups:
+                with tf.init_scope():
+                    kernel = lowering.pack(tf.constant(kernel), self.groups, groups).numpy()
+                way = "native"
+            padding = "same" if self.padding == self._same() else "valid"
+            if padding == "valid" and self.padding != ((0, 0), (0, 0)):
+                x = tf.pad(x, [(0, 0), *self.padding, (0, 0)])
+            x = lowering.convolve(
+                x, kernel, self.strides, padding, self.dilation_rate, "channels_last", way
+            )
+        return tf.nn.bias_add(x, self.bias)
+
+    def _same(self) -> Padding:
+        return same_padding(
+            self.input_shape[:2], self.kernel.shape[:2], self.strides, self.dilation_rate
+        )
+
+
+def same_padding(sizes, kernel_size, strides, dilation_rate) -> Padding:
+    """What padding="same" means in TensorFlow, in zeros before and after."""
+    top_bottom, left_right = (
+        (total // 2, total - total // 2)
+        for total in (
+            max(0, (-(-size // stride) - 1) * stride + (pixels - 1) * dilation + 1 - size)
+            for size, pixels, stride, dilation in zip(
+                sizes, kernel_size, strides, dilation_rate, strict=True
+            )
+        )
+    )
+    return top_bottom, left_right
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FullyConnected:
+    """A dense layer and its bias, on [batch, channels]; kernel [channels, units]."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, x):
+        import tensorflow as tf
+
+        return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subsampling:
+    """Every so-manieth pixel, from the first: x[:, ::down, ::across]."""
+
+    strides: tuple[int, int]
+
+    def __call__(self, x):
+        import tensorflow as tf
+
+        _, height, width, channels = x.shape
+        down, across = self.strides
+        if height % down or width % across:
+            return x[:, ::down, ::across]
+        # A slice without strides, which XNNPACK has and the other not.
+        blocks = tf.reshape(x, (-1, down, width // across, across * channels))
+        first = blocks[:, :1, :, :channels]
+        return tf.reshape(first, (-1, height // down, width // across, channels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """A layer's own activation function, after it."""
+
+    function: Callable
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Concatenation:
+    """Of channels."""
+
+    def __call__(self, *tensors):
+        import tensorflow as tf
+
+        return tf.concat(tensors, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCall:
+    """A call of a Keras layer, or of one of keras.ops, for inference."""
+
+    call: graph.Call
+
+    @property
+    def layer(self) -> Any:
+        return self.call.layer
+
+    def __call__(self, *tensors):
+        places = self.call.arguments.keras_tensors
+        values = {id(place): value for place, value in zip(places, tensors, strict=True)}
+        args, kwargs = self.call.arguments.fill_in(values)
+        if getattr(self.layer, "_call_has_training_arg", False):
+            kwargs["training"] = False
+        return self.layer(*args, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An operation, its name, and the numbers of the tensors that it takes and makes."""
+
+    name: str
+    operation: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceGraph:
+    """Steps in an order in which they can be made, and the numbers of input and output.
+
+    Attributes:
+        shapes: of each tensor, without the batch.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    input: int
+    output: int
+    shapes: Mapping[int, tuple]
+
+    def __call__(self, images):
+        """From images [1, height, width, channels] to the model's output."""
+        values = {self.input: images}
+        for step in self.steps:
+            made = step.operation(*(values[number] for number in step.inputs))
+            values.update(zip(step.outputs, keras.tree.flatten(made), strict=True))
+        return values[self.output]
+
+    def consumers(self) -> dict[int, list[Step]]:
+        """The steps that take each tensor."""
+        found = collections.defaultdict(list)
+        for step in self.steps:
+            for number in step.inputs:
+                found[number].append(step)
+        return found
+
+    def producers(self) -> dict[int, Step]:
+        """The step that makes each tensor."""
+        return {number: step for step in self.steps for number in step.outputs}
+
+    def without_softmax(self) -> "InferenceGraph | None":
+        """The same without a softmax over [batch, classes] at its end; None if there is none."""
+        last = self.producers().get(self.output)
+        if last is None or len(self.shapes[self.output]) != 1:
+            return None
+        operation, layer = last.operation, getattr(last.operation, "layer", None)
+        if not (
+            getattr(operation, "function", None) is keras.activations.softmax
+            or (type(layer) is keras.layers.Softmax and layer.axis in (-1, 1))
+            or getattr(layer, "activation", None) is keras.activations.softmax
+        ) or type(layer) not in (type(None), keras.layers.Softmax, keras.layers.Activation):
+            return None
+        steps = tuple(step for step in self.steps if step is not last)
+        return dataclasses.replace(self, steps=steps, output=last.inputs[0])
+
+    def convolutions(self) -> list[Step]:
+        return [step for step in self.steps if isinstance(step.operation, Convolution)]
+
+    def with_lowerings(self, lowerings: Mapping[str, str]) -> "InferenceGraph":
+        """The same with these lowerings, by the names of steps; others are native."""
+        return dataclasses.replace(
+            self,
+            steps=tuple(
+                dataclasses.replace(
+                    step,
+                    operation=dataclasses.replace(
+                        step.operation, lowering=lowerings.get(step.name, "native")
+                    ),
+                )
+                if isinstance(step.operation, Convolution)
+                else step
+                for step in self.steps
+            ),
+        )
+
+
+def inference_graph(model: keras.Model) -> InferenceGraph:
+    """A functional or Sequential model of one input and one output, of known sizes.
+
+    Raises:
+        ValueError: the model is of another kind, or has not been built.
+    """
+    traced = graph.trace(model)
+    (image,), (scores,) = traced.inputs, traced.outputs
+    shapes = {image: traced.input_shapes[0][1:]}
+    steps: list[Step] = []
+    extra = -1  # Numbers for the tensors that the trace does not have.
+    for call in traced.calls:
+        shapes.update(
+            (number, shape[1:])
+            for number, shape in zip(call.outputs, call.output_shapes, strict=True)
+        )
+        operation: Any
+        if _is_plain(call, (keras.layers.Conv2D, GroupedConv2D), 4):
+            operation = _convolution(call)
+        elif _is_plain(call, (keras.layers.Dense,), 2):
+            kernel, bias = _weights(call.layer, call.layer.units)
+            operation = FullyConnected(kernel, bias)
+        else:
+            steps.append(Step(call.path, LayerCall(call), call.inputs, call.outputs))
+            continue
+        before, activation = call.outputs, call.layer.activation
+        if activation is not keras.activations.linear:
+            before, extra = (extra,), extra - 1
+            shapes[before[0]] = shapes[call.outputs[0]]
+        steps.append(Step(call.path, operation, call.inputs, before))
+        if before != call.outputs:
+            name = f"{call.path}/activation"
+            steps.append(Step(name, Activation(activation), before, call.outputs))
+    return InferenceGraph(model.name, tuple(steps), image, scores, shapes)
+
+
+def _is_plain(call: graph.Call, kinds: tuple[type, ...], rank: int) -> bool:
+    """Whether a layer is one of Keras's or ours, channels last, and its weights are all of it."""
+    layer = call.layer
+    return (
+        type(layer) in kinds
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and getattr(layer, "padding", "same") in ("same", "valid")
+        and len(call.inputs) == 1
+        and len(call.input_shapes[0]) == rank
+        and not getattr(layer, "lora_enabled", False)
+        and layer.dtype_policy.quantization_mode is None
+    )
+
+
+def _convolution(call: graph.Call) -> Convolution:
+    layer, shape = call.layer, call.input_shapes[0][1:]
+    padding: Padding = ((0, 0), (0, 0))
+    if layer.padding == "same":
+        padding = same_padding(shape[:2], layer.kernel_size, layer.strides, layer.dilation_rate)
+    kernel, bias = _weights(layer, layer.filters)
+    return Convolution(
+        kernel=kernel,
+        bias=bias,
+        input_shape=shape,
+        strides=tuple(layer.strides),
+        dilation_rate=tuple(layer.dilation_rate),
+        padding=padding,
+    )
+
+
+def _weights(layer: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float32)
+    if not layer.use_bias:
+        return kernel, np.zeros(outputs, np.float32)
+    return kernel, np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float32)
