@@ -1,0 +1,347 @@
+"""Latency of networks as stock Keras and TensorFlow export them and as we do, in LiteRT.
+
+All files of one precision and number of threads take turns in one run, and
+with them: the dense twins of the grouped layers, each alone; one large matrix
+product; and, if asked for, OpenVINO and ONNX Runtime. The *proportional
+bound* of a network is the latency of our dense one, with each grouped layer's
+dense time divided by its number of groups.
+"""
+
+import csv
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_roots.benchmark import runtimes
+from keras_roots.cost import cost
+from keras_roots.export.choice import check_policy
+from keras_roots.export.convert import PRECISIONS, Precision, convert_stock
+from keras_roots.export.flatbuffer import operators
+from keras_roots.export.inference_graph import inference_graph
+from keras_roots.export.interpreter import make_interpreter
+from keras_roots.export.tflite import export_tflite
+from keras_roots.export.tuning import LayerShape
+from keras_roots.files import replacing
+from keras_roots.measure import Timings, interleaved
+from keras_roots.models import build
+from keras_roots.reporting import silent
+from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.stock import to_stock
+from keras_roots.tables import Table
+from keras_roots.topology import RootLike, Topology, as_topology
+
+STOCK = "stock"
+_DENSE = as_topology(1)
+_PRODUCT = 1024
+_IMAGES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Timings of one form of one network.
+
+    Attributes:
+        topology: its filter groups.
+        form: "stock", a policy of the exporter, or a runtime.
+        macs: multiply-accumulates of the network for one image.
+        timings: of one inference each.
+    """
+
+    topology: Topology
+    form: str
+    macs: int
+    timings: Timings
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What was timed in turns, in one precision and with so many threads.
+
+    Attributes:
+        network, precision, threads: what and how.
+        latencies: by topology and form.
+        bounds: the proportional bound of each topology in seconds.
+        macs_per_second: of the large matrix product.
+    """
+
+    network: str
+    precision: Precision
+    threads: int
+    latencies: dict[tuple[Topology, str], Latency]
+    bounds: dict[Topology, float]
+    macs_per_second: float
+
+    def median(self, topology: Topology, form: str) -> float:
+        return self.latencies[topology, form].timings.median
+
+
+def inference(
+    network: str,
+    roots: Iterable[RootLike],
+    *,
+    options: dict[str, Any] | None = None,
+    precisions: Sequence[Precision] = PRECISIONS,
+    threads: Sequence[int] = (1,),
+    lowerings: Sequence[str] = ("native", "auto"),
+    other_runtimes: Sequence[str] = (),
+    runtime_roots: Iterable[RootLike] = (1, 16, 64),
+    calibration: np.ndarray | None = None,
+    rounds: int = 15,
+    report: Callable[[str], object] = silent,
+) -> list[Run]:
+    """Times networks of random weights, batch 1.
+
+    Args:
+        network: a registry name.
+        roots: filter groups; the dense network is always among them.
+        options: other arguments of its factory.
+        precisions, threads: a run for each pair.
+        lowerings: policies of the exporter, beside stock conversion.
+        other_runtimes: of `runtimes.RUNTIMES`; they run in float32.
+        runtime_roots: the filter groups that they are given.
+        calibration: images for int8; random ones by default.
+        rounds: turns of each candidate; a turn is an inference untimed and
+            three timed.
+        report: takes lines of progress.
+
+    Raises:
+        ValueError: an argument is not as above; before anything is built.
+    """
+    require_tensorflow("The benchmark")
+    require_extras("The benchmark", {"ai_edge_litert": "litert"})
+    topologies = list(dict.fromkeys([_DENSE, *map(as_topology, roots)]))
+    for policy in lowerings:
+        check_policy(policy)
+    for runtime in other_runtimes:
+        runtimes.require_runtime(runtime)
+    if rounds < 1 or not threads or min(threads) < 1:
+        raise ValueError(
+            f"Expected rounds and threads of 1 or more. Received: {rounds} and {list(threads)}"
+        )
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"Expected precision as one of: {', '.join(PRECISIONS)}. Received: {precision!r}"
+            )
+    compared = {as_topology(root) for root in runtime_roots}
+    # One at a time: the models together would fill the memory.
+    shape = build(network, root=_DENSE, **(options or {})).input_shape[1:]
+    if calibration is None:
+        calibration = np.random.default_rng(0).normal(size=(_IMAGES, *shape)).astype(np.float32)
+    results = []
+    with tempfile.TemporaryDirectory(prefix="keras-roots-") as folder:
+        for precision in precisions:
+            files: dict[tuple[Topology, str], Path] = {}
+            groups: dict[Topology, dict[tuple, int]] = {}
+            macs: dict[Topology, int] = {}
+            others: dict[tuple[Topology, str, int], Callable] = {}
+            for topology in topologies:
+                keras.utils.set_random_seed(0)
+                model = build(network, root=topology, **(options or {}))
+                macs[topology] = cost(model).macs
+                groups[topology] = _groups(model)
+                for form in (STOCK, *lowerings):
+                    report(f"{network} {topology}: converting to {precision}, {form}")
+                    path = Path(folder) / f"{precision}-{topology}-{form}.tflite"
+                    files[topology, form] = path
+                    if form == STOCK:
+                        path.write_bytes(
+                            convert_stock(
+                                to_stock(model), precision=precision, calibration=calibration
+                            )
+                        )
+                    else:
+                        export_tflite(
+                            model,
+                            path,
+                            calibration[:2],
+                            precision=precision,
+                            calibration=calibration,
+                            lowering=form,
+                            report=report,
+                        )
+                for runtime in other_runtimes if precision == "float32" else ():
+                    for count in threads if topology in compared else ():
+                        report(f"{network} {topology}: converting for {runtime}")
+                        others[topology, runtime, count] = runtimes.inference(
+                            model, runtime, threads=count
+                        )
+                del model
+                keras.backend.clear_session()
+            for count in threads:
+                these = {
+                    (topology, runtime): call
+                    for (topology, runtime, number), call in others.items()
+                    if number == count
+                }
+                report(f"{network}: timing {precision}, {count} threads")
+                results.append(
+                    _run(
+                        network, precision, count, files, macs, groups, these, lowerings[-1],
+                        calibration, rounds, report,
+                    )
+                )  # fmt: skip
+    return results
+
+
+def _run(
+    network, precision, threads, files, macs, groups, others, ours, images, rounds, report
+) -> Run:
+    candidates: dict[Any, Callable] = {
+        key: _inference(path.read_bytes(), threads, images) for key, path in files.items()
+    }
+    candidates.update(others)
+    dense = [
+        operator
+        for operator in operators(files[_DENSE, ours].read_bytes(), cut=True)
+        if operator.kind == "CONV_2D"
+    ]
+    for operator in dense:
+        if any(_key(operator) in each for each in groups.values()):
+            candidates[_key(operator)] = _inference(operator.file, threads, None)
+    candidates["product"] = _inference(_product(precision), threads, None)
+    timings = interleaved(
+        candidates,
+        rounds=rounds,
+        per_turn=3,
+        warmup=2,
+        untimed_per_turn=1,
+        progress=lambda done: report(f"round {done} of {rounds}"),
+    )
+    latencies = {
+        key: Latency(*key, macs=macs[key[0]], timings=timings[key]) for key in (*files, *others)
+    }
+    bounds = {}
+    for topology, degrees in groups.items():
+        saved = sum(
+            timings[_key(operator)].median * (1 - 1 / degrees[_key(operator)])
+            for operator in dense
+            if _key(operator) in degrees
+        )
+        bounds[topology] = timings[_DENSE, ours].median - saved
+    speed = _PRODUCT**3 / timings["product"].median
+    return Run(network, precision, threads, latencies, bounds, speed)
+
+
+def _inference(content: bytes, threads: int, images: np.ndarray | None) -> Callable[[], object]:
+    interpreter = make_interpreter(content, threads)
+    rng = np.random.default_rng(0)
+    for given in interpreter.get_input_details():
+        if images is not None:
+            values = images[:1]
+        elif given["dtype"] == np.float32:
+            values = rng.normal(size=given["shape"])
+        else:
+            values = rng.integers(-100, 100, size=given["shape"])
+        interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
+    return interpreter.invoke
+
+
+def _product(precision: Precision) -> bytes:
+    """A product of two square matrices, as a 1x1 convolution."""
+    from keras_roots.export.convert import convert
+
+    shape = LayerShape(
+        input_shape=(32, _PRODUCT // 32, _PRODUCT),
+        filters=_PRODUCT,
+        kernel_size=(1, 1),
+        strides=(1, 1),
+        dilation_rate=(1, 1),
+        padding=((0, 0), (0, 0)),
+        groups=1,
+    )
+    images = np.random.default_rng(0).normal(size=(1, *shape.input_shape)).astype(np.float32)
+    return convert(
+        shape.convolution("native"),
+        shape.input_shape,
+        name="product",
+        precision=precision,
+        calibration=images,
+        quantized_interface=True,
+    )
+
+
+def _key(operator) -> tuple:
+    """What tells a dense convolution's grouped twin: output, kernel and channels."""
+    filters, height, width, channels = operator.shapes[1]
+    return (operator.output_shape[1:3], height, width, channels, filters)
+
+
+def _groups(model: keras.Model) -> dict[tuple, int]:
+    """The filter groups of a network's grouped layers, by the keys of their dense twins."""
+    from keras_roots.export.simplify import simplify
+
+    found = {}
+    for step in simplify(inference_graph(model)).convolutions():
+        layer = step.operation
+        if layer.groups > 1:
+            height, width, _, filters = layer.kernel.shape
+            key = (layer.output_shape[:2], height, width, layer.input_shape[-1], filters)
+            found[key] = layer.groups
+    return found
+
+
+def table(run: Run) -> Table:
+    """A row for each topology, in milliseconds and ratios."""
+    forms = list(dict.fromkeys(form for _, form in run.latencies))
+    lowerings = [form for form in forms if form not in (STOCK, *runtimes.RUNTIMES)]
+    others = [form for form in forms if form in runtimes.RUNTIMES]
+    ours = lowerings[-1]
+    header = ["network", "MACs / dense", "stock, ms", "/ stock dense"]
+    for form in lowerings:
+        header += [f"{form}, ms (10th to 90th percentile)", "/ stock dense", "/ dense of its kind"]
+    header += ["bound, ms", f"{ours} / bound", *(f"{runtime}, ms" for runtime in others)]
+    stock = run.median(_DENSE, STOCK)
+    dense_macs = run.latencies[_DENSE, STOCK].macs
+    rows = []
+    for topology in dict.fromkeys(topology for topology, _ in run.latencies):
+        latency = run.latencies[topology, STOCK]
+        row = [
+            "dense" if topology == _DENSE else str(topology),
+            f"{latency.macs / dense_macs:.3f}",
+            f"{latency.timings.median * 1e3:.2f}",
+            f"{latency.timings.median / stock:.3f}",
+        ]
+        for form in lowerings:
+            timings = run.latencies[topology, form].timings
+            median, low, high = (timings.percentile(p) for p in (50, 10, 90))
+            row += [
+                f"{median * 1e3:.2f} ({low * 1e3:.2f} to {high * 1e3:.2f})",
+                f"{median / stock:.3f}",
+                f"{median / run.median(_DENSE, form):.3f}",
+            ]
+        bound = run.bounds[topology]
+        row += [f"{bound * 1e3:.2f}", f"{run.median(topology, ours) / bound:.3f}"]
+        for runtime in others:
+            found = run.latencies.get((topology, runtime))
+            row.append("" if found is None else f"{found.timings.median * 1e3:.2f}")
+        rows.append(row)
+    return Table(header, rows)
+
+
+def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
+    """A row for each form of each network, with the conditions, for other programs."""
+    names = ["network", "topology", "form", "precision", "threads", "macs", "median_ms", "p10_ms",
+             "p90_ms", "inferences", "bound_ms", "product_macs_per_second"]  # fmt: skip
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *conditions])
+        for run in runs:
+            for (topology, form), latency in run.latencies.items():
+                timings = latency.timings
+                times = [f"{timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
+                writer.writerow(
+                    [
+                        *(run.network, topology, form, run.precision, run.threads, latency.macs),
+                        *times,
+                        len(timings.seconds),
+                        f"{run.bounds[topology] * 1e3:.4f}",
+                        f"{run.macs_per_second:.4g}",
+                        *conditions.values(),
+                    ]
+                )

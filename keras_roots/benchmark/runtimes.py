@@ -1,0 +1,97 @@
+"""The same network under OpenVINO and ONNX Runtime, for comparison: the extra "runtimes"."""
+
+import tempfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_roots.requirements import require_extras
+
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+def require_runtime(runtime: str) -> None:
+    """Raises unless it is known and installed."""
+    if runtime not in RUNTIMES:
+        raise ValueError(f"Expected a runtime of: {', '.join(RUNTIMES)}. Received: {runtime!r}")
+    modules = [runtime] if runtime == "openvino" else [runtime, "tf2onnx"]
+    require_extras(f"The comparison with {runtime}", dict.fromkeys(modules, "runtimes"))
+
+
+def inference(
+    model: keras.Model, runtime: str, *, threads: int, tolerance: float = 1e-4
+) -> Callable[[], object]:
+    """A function that runs the model on a random image, in float32 and batch 1.
+
+    Args:
+        model: of one image as input, its size fixed.
+        runtime: one of `RUNTIMES`.
+        threads: of the runtime.
+        tolerance: largest difference to Keras, relative to its largest output.
+
+    Raises:
+        RuntimeError: the runtime does not compute what Keras does.
+    """
+    require_runtime(runtime)
+    shape = model.inputs[0].shape[1:]
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    make = {"openvino": _openvino, "onnxruntime": _onnxruntime}[runtime]
+    run = make(model, shape, threads)
+    expected = np.asarray(model.predict(image, verbose=0))
+    difference = np.abs(run(image) - expected).max()
+    if not difference <= tolerance * np.abs(expected).max():
+        raise RuntimeError(f"{runtime} differs from Keras by {difference:.3g}")
+    return lambda: run(image)
+
+
+def _function(model: keras.Model, shape: tuple[int, ...]):
+    import tensorflow as tf
+
+    from keras_roots import lowering
+
+    function = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((1, *shape), tf.float32, name="images")],
+        autograph=False,
+    )
+    with lowering.forced("native"):
+        traced = function.get_concrete_function()
+    return function, traced
+
+
+def _openvino(model: keras.Model, shape: tuple[int, ...], threads: int) -> Callable:
+    import openvino
+    import tensorflow as tf
+
+    holder = tf.Module()
+    holder.variables_to_save = [variable.value for variable in model.variables]
+    holder.function, traced = _function(model, shape)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(holder, folder, signatures={"serving_default": traced})
+        network = openvino.convert_model(folder)
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(network, "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda image: next(iter(request.infer({0: image}).values()))
+
+
+def _onnxruntime(model: keras.Model, shape: tuple[int, ...], threads: int) -> Callable:
+    import onnxruntime
+    import tf2onnx
+
+    function, _ = _function(model, shape)
+    network, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=17
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(
+        network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image})[0]
