@@ -17,6 +17,7 @@ EXTRAS = {
     "litert": ["ai-edge-litert>=2.3"],
     "plots": ["matplotlib>=3.8"],
     "rootify": ["scipy>=1.11"],
+    "runtimes": ["onnxruntime>=1.18", "openvino>=2024.4", "tf2onnx>=1.16"],
 }
 DEVELOPMENT = [
     "hypothesis>=6.100",
@@ -37,11 +38,12 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["keras_roots", "keras_roots.*"]),
-    package_data={"keras_roots": ["py.typed"]},
+    package_data={"keras_roots": ["py.typed", "export/measured.json"]},
     install_requires=["keras>=3.5", "numpy>=1.26", "tensorflow>=2.17"],
     extras_require={
         **EXTRAS,
-        "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
+        # But what is only compared with.
+        "all": sorted({r for name in EXTRAS if name != "runtimes" for r in EXTRAS[name]}),
         "development": DEVELOPMENT,
     },
     entry_points={"console_scripts": ["keras-roots = keras_roots.cli:main"]},

@@ -10,8 +10,8 @@
 * packed-N: neighbouring groups merged into N wider ones, whose kernels are
   block-diagonal: more arithmetic, of which the zeros are in vain, but full
   SIMD lanes where a group has few channels.
-* folded: a strided, dense convolution of few channels (a network's first)
-  as one of stride 1 on many: space is folded into channels.
+* folded: a dense convolution of few channels (a network's first) as one of
+  stride 1 on many: space is folded into channels.
 
 Stock Keras compiles each grouped convolution with XLA, whatever the device;
 on a CPU the gradient of that code is very slow. When a model runs on
@@ -174,8 +174,8 @@ def foldable(inputs_shape, kernel_shape, strides, dilation_rate) -> bool:
     _, height, width, channels = inputs_shape
     stride = strides[0]
     return (
-        stride > 1
-        and tuple(strides) == (stride, stride)
+        tuple(strides) == (stride, stride)
+        and kernel_shape[0] > 1
         and tuple(dilation_rate) == (1, 1)
         and kernel_shape[-2] == channels
         and height % stride == width % stride == 0
@@ -183,7 +183,7 @@ def foldable(inputs_shape, kernel_shape, strides, dilation_rate) -> bool:
 
 
 def folded(inputs, kernel, stride: int, padding):
-    """A strided, dense convolution as one of stride 1 on more channels.
+    """A dense convolution of few channels as one of stride 1 on more.
 
     Each block of stride x stride pixels becomes one of stride x stride x
     channels values, and then the rows of blocks under a kernel are laid side
@@ -214,7 +214,8 @@ def folded(inputs, kernel, stride: int, padding):
     kernel = np.pad(kernel, [*crops, (0, 0), (0, 0)])
     kernel = kernel.reshape(blocks[0], stride, blocks[1], stride, -1, filters)
     kernel = kernel.transpose(2, 0, 1, 3, 4, 5).reshape(1, blocks[1], -1, filters)
-    x = tf.pad(tf.nn.space_to_depth(inputs, stride), [*borders, (0, 0)])
+    x = tf.nn.space_to_depth(inputs, stride) if stride > 1 else inputs
+    x = tf.pad(x, [*borders, (0, 0)])
     columns = lengths[1] - 1 + blocks[1]
     x = tf.concat([x[:, n : n + lengths[0], :columns] for n in range(blocks[0])], axis=-1)
     return tf.nn.conv2d(x, kernel, 1, "VALID")

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from keras_roots.cli import benchmark, cost, demo, reproduce
+from keras_roots.cli import benchmark, cost, demo, export, reproduce
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,5 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add(commands)
     cost.add(commands)
     reproduce.add(commands)
+    export.add(commands)
     benchmark.add(commands)
     return parser

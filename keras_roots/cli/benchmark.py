@@ -3,7 +3,14 @@
 import argparse
 import sys
 
-from keras_roots.cli.options import add_format, add_root, formatted, require_folder, root, to_stderr
+from keras_roots.cli.options import (
+    add_format,
+    add_root,
+    formatted,
+    option,
+    require_folder,
+    to_stderr,
+)
 
 
 def add(commands) -> None:
@@ -48,20 +55,9 @@ def add(commands) -> None:
         "its own, by each of its lowerings and beside its dense twin; interleaved, layer by "
         "layer. The fastest has an asterisk: it is what `export --lowering tuned` takes.",
     )
-    command.add_argument("model", help="name of a network, such as resnet50")
-    command.add_argument(
-        "--root",
-        action="append",
-        type=root,
-        metavar="R",
-        help="filter groups, as of the other commands; may be repeated (default: 16)",
-    )
-    command.add_argument(
-        "--precision",
-        action="append",
-        choices=("float32", "int8"),
-        help="may be repeated (default: both)",
-    )
+    command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16)", action="append")
+    _add_precision(command)
     command.add_argument("--threads", type=int, default=1, metavar="N")
     command.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="turns of each, of five timed runs"
@@ -74,6 +70,62 @@ def add(commands) -> None:
         help="write the measurements as JSON as well, in the form that the exporter reads",
     )
     command.set_defaults(run=_layers)
+    command = kinds.add_parser(
+        "inference",
+        help="latency of networks in LiteRT: stock conversion, and ours",
+        description="Exports a network of random weights with several filter groups, as stock "
+        "Keras and TensorFlow convert it and as keras_roots does, and times all files of one "
+        "precision and number of threads in turns. Beside them stands the proportional bound: "
+        "the latency of our dense network, each grouped layer's dense time divided by its groups.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16 and 64)", action="append")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=option,
+        metavar="NAME=VALUE",
+        help="an option of the network's factory, such as geometry=deep-roots; may be repeated",
+    )
+    _add_precision(command)
+    command.add_argument(
+        "--threads", type=int, action="append", metavar="N", help="may be repeated (default: 1)"
+    )
+    command.add_argument(
+        "--lowering",
+        action="append",
+        choices=("native", "auto", "tuned"),
+        help="as of export; may be repeated, and the last is the one that is compared with the "
+        "bound (default: native and auto)",
+    )
+    command.add_argument(
+        "--runtime",
+        action="append",
+        default=[],
+        choices=("openvino", "onnxruntime"),
+        help="time root-1, -16 and -64 there as well, in float32; may be repeated",
+    )
+    command.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="folder of images to calibrate int8 with (default: random ones)",
+    )
+    command.add_argument(
+        "--rounds", type=int, default=15, metavar="N", help="turns of each, of three inferences"
+    )
+    add_format(command)
+    command.add_argument("-o", "--output", metavar="FILE", help="write all of it as CSV as well")
+    command.set_defaults(run=_inference)
+
+
+def _add_precision(command) -> None:
+    command.add_argument(
+        "--precision",
+        action="append",
+        choices=("float32", "int8"),
+        help="may be repeated (default: both)",
+    )
 
 
 def _train_step(arguments: argparse.Namespace) -> int:
@@ -138,7 +190,8 @@ def _layers(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         require_folder(arguments.output)
     precisions = arguments.precision or ["float32", "int8"]
-    models = [build(arguments.model, root=each) for each in arguments.root or [root("16")]]
+    roots = arguments.root or [16]
+    models = [build(name, root=each) for name in arguments.model for each in roots]
     results = layers.layers(
         models,
         precisions=precisions,
@@ -152,4 +205,49 @@ def _layers(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         layers.measurements(results).write(arguments.output)
         to_stderr(f"keras-roots: the measurements are in {arguments.output}")
+    return 0
+
+
+def _inference(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import inference
+    from keras_roots.export import calibration
+    from keras_roots.measure import conditions, describe
+    from keras_roots.models import build
+
+    if arguments.output is not None:
+        require_folder(arguments.output)
+    options = dict(arguments.set)
+    images = None
+    if arguments.calibration is not None:
+        calibration.require_images(arguments.calibration)
+        shape = build(arguments.model, root=1, **options).input_shape[1:]
+        images = calibration.load_images(arguments.calibration, shape, 16, "torch")
+    runs = inference.inference(
+        arguments.model,
+        arguments.root or [16, 64],
+        options=options,
+        precisions=arguments.precision or ["float32", "int8"],
+        threads=arguments.threads or [1],
+        lowerings=arguments.lowering or ["native", "auto"],
+        other_runtimes=arguments.runtime,
+        calibration=images,
+        rounds=arguments.rounds,
+        report=to_stderr,
+    )
+    record = conditions(
+        **options, batch=1, rounds=arguments.rounds, inferences=3 * arguments.rounds
+    )
+    heading = "### " if arguments.format == "markdown" else ""
+    for run in runs:
+        if arguments.format != "csv":
+            threads = "thread" if run.threads == 1 else "threads"
+            print(f"{heading}{run.network}, {run.precision}, {run.threads} {threads}\n")
+        print(formatted(inference.table(run), arguments.format))
+        if arguments.format != "csv":
+            print(f"\nA large matrix product: {run.macs_per_second / 1e9:.1f} G MACs/s\n")
+    if arguments.format != "csv":
+        print(describe(record))
+    if arguments.output is not None:
+        inference.write_csv(arguments.output, runs, record)
+        to_stderr(f"keras-roots: the figures are in {arguments.output}")
     return 0

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from keras_roots import topology
+from keras_roots.cli.options import to_stderr
 
 
 def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
     """The dense network, the one with groups if asked for, and a shape for cost()."""
     from keras_roots.models import build
-    from keras_roots.models.application import shape_of_size
     from keras_roots.rootify import rootify
 
     grouped = arguments.root != topology.root(1)
@@ -20,6 +20,42 @@ def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
         dense = _load(arguments.model)
         shape = _filled(dense, size)  # Raises before the work.
         return dense, rootify(dense, arguments.root, report=None) if grouped else None, shape
+    options = _factory_options(arguments, size)
+    rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
+    return build(arguments.model, root=1, **options), rooted, None
+
+
+def one(arguments: argparse.Namespace):
+    """The network of a command that is about one, its image size fixed."""
+    import keras
+
+    from keras_roots.models import build
+
+    size = arguments.image_size
+    if size is not None and size < 1:
+        raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")
+    if not arguments.model.endswith(".keras"):
+        options = _factory_options(arguments, size)
+        if arguments.root is not None:
+            options["root"] = arguments.root
+        if arguments.weights is None:
+            to_stderr("the weights are random: the file is for timing only (see --weights)")
+        return build(arguments.model, weights=arguments.weights, **options)
+    for name in ("root", "weights", "classes", "set"):
+        if getattr(arguments, name):
+            raise ValueError(f"--{name} is for networks that are built by name, not for files")
+    model = _load(arguments.model)
+    shape = _filled(model, size)
+    if shape is None:
+        return model
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
+def _factory_options(arguments: argparse.Namespace, size: int | None) -> dict[str, object]:
+    """What the factory of a network by name is given, checked."""
+    from keras_roots.models.application import shape_of_size
+
     options: dict[str, object] = dict(arguments.set)
     if size is not None:
         options["input_shape"] = shape_of_size(size, 3)
@@ -31,8 +67,7 @@ def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
             f"{arguments.model!r}"
         )
     _check_factory_options(arguments.model, dict(arguments.set))
-    rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
-    return build(arguments.model, root=1, **options), rooted, None
+    return options
 
 
 def _filled(model, size: int | None) -> tuple | None:

@@ -9,12 +9,14 @@ from keras_roots import topology
 
 _ROOT_HELP = (
     "filter groups: R for root-R (1 is dense), column-R, tree-R, or degrees level by level, such "
-    "as 16,8,4,2 (default: %(default)s)"
+    "as 16,8,4,2"
 )
 
 
-def add_root(command, default: str) -> None:
-    command.add_argument("--root", type=root, default=default, metavar="R", help=_ROOT_HELP)
+def add_root(command, default: str | None, note: str = "(default: %(default)s)", **more) -> None:
+    command.add_argument(
+        "--root", type=root, default=default, metavar="R", help=f"{_ROOT_HELP}; {note}", **more
+    )
 
 
 def root(text: str) -> topology.Topology:

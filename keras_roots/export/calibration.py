@@ -9,6 +9,22 @@ import numpy as np
 PREPROCESSING = ("none", "torch", "caffe", "tf")
 
 
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+def require_images(folder: str | os.PathLike) -> None:
+    """Raises unless there is a folder with images in it or below; reads none.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there are no images in it.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"There is no folder of images '{folder}'.")
+    if not any(path.suffix.lower() in _SUFFIXES for path in Path(folder).rglob("*")):
+        raise ValueError(f"There are no images in '{folder}': {', '.join(_SUFFIXES)}")
+
+
 def load_images(
     folder: str | os.PathLike, shape: tuple[int, ...], count: int, preprocessing: str = "none"
 ) -> np.ndarray:
@@ -31,8 +47,7 @@ def load_images(
         FileNotFoundError: there is no such folder.
         ValueError: there are no images in it, or one cannot be read.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"There is no folder of images '{folder}'.")
+    require_images(folder)
     if count < 1:
         raise ValueError(f"Expected one image or more. Received: {count}")
     if preprocessing not in PREPROCESSING:

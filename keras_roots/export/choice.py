@@ -18,7 +18,7 @@ from keras_roots.reporting import silent
 POLICIES = ("auto", "tuned", "native")
 # Another lowering than native must be faster by this.
 _MARGIN = 0.03
-# Few enough that the first convolution's channels are meant.
+# So few has a network's first convolution.
 _FEW_CHANNELS = 4
 _WIDE_ENOUGH = 8
 

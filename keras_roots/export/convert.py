@@ -1,5 +1,7 @@
 """From a TensorFlow function to the content of a TFLite file."""
 
+import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -65,7 +67,8 @@ def convert_stock(
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    return _converted(converter, precision, calibration)
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras lists every variable.
+        return _converted(converter, precision, calibration)
 
 
 def _converted(converter, precision, calibration, quantized_interface: bool = False) -> bytes:

@@ -1,0 +1,153 @@
+"""`keras-roots export`: a verified file for another runtime."""
+
+import argparse
+
+from keras_roots.cli.options import add_root, option, require_folder, to_stderr
+
+_IMAGES_TO_VERIFY = 8
+
+
+def add(commands) -> None:
+    command = commands.add_parser(
+        "export",
+        help="write a TFLite file, verified against Keras",
+        description="Writes a network as a TFLite file of batch 1 in the form that LiteRT runs "
+        "fastest, once its outputs have been compared with Keras's. Prints which lowering each "
+        "layer got, and why.",
+    )
+    command.add_argument(
+        "model",
+        help="a file that model.save wrote: model.keras; or the name of a network, such as "
+        "resnet50, which then needs --weights to be of use",
+    )
+    add_root(command, default=None, note="of a network by name (default: its own)")
+    command.add_argument(
+        "--weights", metavar="FILE", help="of a network by name (default: random ones)"
+    )
+    command.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width (default: the network's; a file that leaves them open needs it)",
+    )
+    command.add_argument(
+        "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=option,
+        metavar="NAME=VALUE",
+        help="an option of the network's factory, such as geometry=deep-roots; may be repeated",
+    )
+    command.add_argument("--format", choices=("tflite",), default="tflite")
+    command.add_argument(
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="int8: weights and activations are 8-bit integers; input and output stay float32 "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="folder of images like those that the model will see, for int8's ranges and for the "
+        "verification (without it: random images, which do for float32)",
+    )
+    command.add_argument(
+        "--calibration-images",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many of them (default: %(default)s)",
+    )
+    command.add_argument(
+        "--preprocessing",
+        choices=("none", "torch", "caffe", "tf"),
+        default="none",
+        help="what the model was trained with: none, values of 0 to 255; or as "
+        "keras.applications.imagenet_utils.preprocess_input has it (default: %(default)s)",
+    )
+    command.add_argument(
+        "--lowering",
+        choices=("auto", "tuned", "native"),
+        default="auto",
+        help="of grouped convolutions: auto, after the measurements that come with keras_roots; "
+        "tuned, after measurements on this machine, which are kept; native, as they stand "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="with which tuned measures"
+    )
+    command.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="the file to write: model.tflite"
+    )
+    command.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from keras_roots.cli.models import one
+    from keras_roots.export import calibration, export_tflite
+
+    require_folder(arguments.output)
+    if arguments.threads < 1:
+        raise ValueError(f"Expected --threads of 1 or more. Received: {arguments.threads}")
+    if arguments.precision == "int8" and arguments.calibration is None:
+        raise ValueError("int8 needs images to calibrate with: give --calibration DIR")
+    if arguments.calibration is not None:
+        calibration.require_images(arguments.calibration)
+    model = one(arguments)
+    shape = tuple(model.inputs[0].shape[1:])
+    if arguments.calibration is None:
+        images = np.random.default_rng(0).normal(size=(_IMAGES_TO_VERIFY, *shape))
+        ranges = None
+        to_stderr("verifying with random images")
+    else:
+        images = calibration.load_images(
+            arguments.calibration,
+            shape,
+            arguments.calibration_images + _IMAGES_TO_VERIFY,
+            arguments.preprocessing,
+        )
+        # Those to verify with are others than those to calibrate with, where there are enough.
+        ranges = images[_IMAGES_TO_VERIFY:] if len(images) > 2 * _IMAGES_TO_VERIFY else images
+        images = images[:_IMAGES_TO_VERIFY]
+    artifact = export_tflite(
+        model,
+        arguments.output,
+        images,
+        precision=arguments.precision,
+        calibration=ranges if arguments.precision == "int8" else None,
+        lowering=arguments.lowering,
+        threads=arguments.threads,
+        report=to_stderr,
+    )
+    if artifact.choices:
+        print(_choices(artifact.choices).text(), end="\n\n")
+    operators = ", ".join(f"{count} {kind}" for kind, count in artifact.operators.items())
+    print(
+        f"{artifact.path}: {artifact.size:,} bytes, {artifact.precision}; {operators}.\n"
+        f"Compared with Keras on {artifact.images} images: largest difference "
+        f"{artifact.max_difference:.2g}, top-1 agreement {artifact.top1_agreement:.0%}."
+    )
+    return 0
+
+
+def _choices(choices):
+    """Layers of one shape share a row."""
+    from keras_roots.tables import Table
+
+    rows: dict = {}
+    for each in choices:
+        rows.setdefault((str(each.shape), each.lowering, each.reason), []).append(each.layer)
+    return Table(
+        ("layer", "shape", "lowering", "why"),
+        [
+            (names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), *row)
+            for row, names in rows.items()
+        ],
+        left=4,
+    )
