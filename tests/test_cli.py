@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import keras_roots
 from keras_roots.cli import main
+from keras_roots.export import tuning
 
 
 def tables(text):
@@ -140,6 +142,24 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["benchmark", "build", "nin", "--reference", "ResNet51"], "Did you mean 'ResNet50'"),
         (["benchmark", "build", "nin", "--rounds", "0"], "rounds of 1 or more"),
         (["benchmark", "train-step", "vgg"], "Unknown model 'vgg'"),
+        (["export", "nin", "-o", "missing/a.tflite"], "no folder 'missing'"),
+        (["export", "resnet51", "-o", "a.tflite"], "Did you mean 'resnet50'"),
+        (["export", "a.keras", "-o", "a.tflite"], "no file 'a.keras'"),
+        (["export", "a.keras", "--root", "8", "-o", "a.tflite"], "--root is for networks"),
+        (["export", "nin", "--weights", "a.weights.h5", "-o", "a.tflite"], "a.weights.h5"),
+        (["export", "nin", "--threads", "0", "-o", "a.tflite"], "--threads of 1 or more"),
+        (["export", "nin", "--image-size", "0", "-o", "a.tflite"], "--image-size of 1 or more"),
+        (["export", "nin", "--precision", "int8", "-o", "a.tflite"], "give --calibration DIR"),
+        (
+            ["export", "nin", "--precision", "int8", "--calibration", ".", "-o", "a.tflite"],
+            "There are no images in '.'",
+        ),
+        (["export", "nin", "--calibration", "missing", "-o", "a.tflite"], "no folder of images"),
+        (["benchmark", "layers", "nin", "--root", "1"], "no filter groups"),
+        (["benchmark", "layers", "nin", "--rounds", "0"], "rounds and threads of 1 or more"),
+        (["benchmark", "layers", "nin", "-o", "missing/a.json"], "no folder 'missing'"),
+        (["benchmark", "inference", "nin", "--threads", "0"], "rounds and threads of 1 or more"),
+        (["benchmark", "inference", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
         (["benchmark", "train-step", "nin", "--rounds", "0"], "rounds"),
         (["benchmark", "train-step", "nin", "--batch-size", "0"], "batch_size"),
     ],
@@ -209,7 +229,96 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     assert "the outputs differ" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["cost"], ["reproduce"], ["benchmark"]])
+def test_export_of_a_file_and_of_a_network_by_name(tmp_path, capsys):
+    saved, output = tmp_path / "nin.keras", tmp_path / "nin.tflite"
+    keras_roots.RootNIN(root=8, include_top=False, pooling="avg", input_shape=(None, None, 3)).save(
+        saved
+    )
+    assert main(["export", str(saved), "-o", str(output)]) == 2
+    assert "leaves its image size open: give --image-size" in capsys.readouterr().err
+    assert not output.exists()
+    assert main(["export", str(saved), "--image-size", "32", "-o", str(output)]) == 0
+    out = capsys.readouterr().out
+    assert "Compared with Keras on 8 images" in out
+    assert f"{output.stat().st_size:,} bytes, float32" in out
+    (header, _, *rows), _ = tables(out)
+    assert header == ["layer", "shape", "lowering", "why"]
+    assert [row[0] for row in rows] == ["conv1_1_conv", "conv2_1_conv", "conv3_1_conv"]
+    assert main(["export", "nin", "--root", "8", "--classes", "3", "-o", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert "the weights are random" in captured.err
+    assert "9 CONV_2D" in captured.out
+
+
+def test_export_in_int8_tuned(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    images = tmp_path / "images"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(20):
+        keras.utils.save_img(images / f"{n}.png", rng.uniform(0, 255, (32, 32, 3)), scale=False)
+    output = tmp_path / "nin.tflite"
+    arguments = ["--root", "8", "--precision", "int8", "--calibration", str(images)]
+    arguments += ["--preprocessing", "torch", "--lowering", "tuned", "-o", str(output)]
+    assert main(["export", "nin", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert "measuring layer 3 of 3" in captured.err
+    assert captured.out.count("measured on this machine") == 3
+    assert "1 QUANTIZE" in captured.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "nin.tflite"]
+
+
+def test_benchmark_of_layers(tmp_path, capsys):
+    path = tmp_path / "measured.json"
+    arguments = ["--root", "16", "--precision", "int8", "--rounds", "1", "-o", str(path)]
+    assert main(["benchmark", "layers", "nin", *arguments]) == 0
+    (_, _, *rows), _ = tables(capsys.readouterr().out)
+    names = [row[2].removesuffix(" *") for row in rows if "in 16 groups" in row[0]]
+    assert names == ["native", "packed-1", "packed-2", "packed-4", "packed-8", "split", "dense"]
+    assert sum(row[2].endswith("*") for row in rows) == 3
+    measured = tuning.read(path)
+    assert measured.of_this_machine()
+    assert {row.precision for row in measured.rows} == {"int8"}
+    assert set(measured.rows[1].milliseconds) == {*names} - {"split", "dense"}
+
+
+def test_benchmark_of_inference(tmp_path, capsys):
+    path = tmp_path / "nin.csv"
+    arguments = ["--root", "8", "--rounds", "1", "--threads", "2", "-o", str(path)]
+    assert main(["benchmark", "inference", "nin", *arguments]) == 0
+    out = capsys.readouterr().out
+    for title in ("nin, float32, 2 threads", "nin, int8, 2 threads"):
+        (_, _, dense, grouped), *_ = tables(out.partition(title)[2])
+        assert (dense[0], grouped[0]) == ("dense", "root-8")
+        macs = [keras_roots.cost(keras_roots.RootNIN(root=root)).macs for root in (8, 1)]
+        assert grouped[1] == f"{macs[0] / macs[1]:.3f}"
+    assert "A large matrix product" in out
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 3
+    # Without its layers' groups, the bound is the dense network's own time.
+    for row in rows:
+        if row["topology"] == "root-1" and row["form"] == "auto":
+            assert row["bound_ms"] == row["median_ms"]
+        assert float(row["p10_ms"]) <= float(row["median_ms"]) <= float(row["p90_ms"])
+
+
+@pytest.mark.slow
+def test_benchmark_of_inference_under_other_runtimes(capsys):
+    for module in ("openvino", "onnxruntime", "tf2onnx"):
+        pytest.importorskip(module)
+    arguments = ["--root", "16", "--rounds", "1", "--precision", "float32"]
+    arguments += ["--runtime", "openvino", "--runtime", "onnxruntime"]
+    assert main(["benchmark", "inference", "nin", *arguments]) == 0
+    (header, _, *rows), *_ = tables(capsys.readouterr().out.partition("thread\n\n")[2])
+    assert header[-2:] == ["openvino, ms", "onnxruntime, ms"]
+    assert all(float(cell) > 0 for row in rows for cell in row[-2:])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["cost"], ["reproduce"], ["export"], ["benchmark"], ["benchmark", "layers"]],
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])

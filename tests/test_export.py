@@ -5,7 +5,10 @@ import tensorflow as tf
 
 import keras_roots
 from keras_roots import export, lowering
-from keras_roots.export import tflite
+from keras_roots.export import calibration, interpreter, tflite
+from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
+from keras_roots.export.inference_graph import inference_graph
+from keras_roots.export.simplify import simplify
 from keras_roots.layers import GroupedConv2D
 
 
@@ -31,7 +34,7 @@ def test_one_operator_for_each_convolution(tmp_path, images, root):
     assert (artifact.images, artifact.top1_agreement) == (5, 1.0)
     assert [file.name for file in tmp_path.iterdir()] == ["nin.tflite"]
 
-    run = tflite.make_interpreter(path).get_signature_runner()
+    run = interpreter.make_interpreter(path).get_signature_runner()
     (scores,) = run(images=images[:1]).values()
     expected = model.predict(images[:1], verbose=0)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
@@ -39,8 +42,8 @@ def test_one_operator_for_each_convolution(tmp_path, images, root):
 
 
 def test_a_convolution_split_in_its_groups_is_refused(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(lowering, "forced", lambda _: lowering.contextlib.nullcontext())
-    monkeypatch.setattr(lowering, "choose", lambda *_: "split")
+    convolve = lowering.convolve
+    monkeypatch.setattr(lowering, "convolve", lambda *given: convolve(*given[:-1], "split"))
     with pytest.raises(RuntimeError, match="0 grouped convolutions, where the model has 2"):
         export.export_tflite(keras_roots.RootNIN(root=8), tmp_path / "nin.tflite", images)
     assert [file.name for file in tmp_path.iterdir()] == []
@@ -50,11 +53,15 @@ def test_wrong_outputs_are_refused_and_an_old_file_stays(tmp_path, images, monke
     path = tmp_path / "nin.tflite"
     path.write_bytes(b"old")
     model, other = keras_roots.RootNIN(), keras_roots.RootNIN()
-    content = tflite._convert(other, (32, 32, 3))
+    graph = inference_graph(other)
+    content = tflite._convert(other, graph, (32, 32, 3), "float32", None)
     monkeypatch.setattr(tflite, "_convert", lambda *_: content)
     with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
         export.export_tflite(model, path, images)
     assert path.read_bytes() == b"old"
+    monkeypatch.setattr(tflite, "inference_graph", lambda _: graph)
+    with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
+        export.export_tflite(model, path, images)
     assert [file.name for file in tmp_path.iterdir()] == ["nin.tflite"]
 
 
@@ -88,11 +95,13 @@ def test_operators_that_litert_lacks_are_refused(tmp_path, images, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_conversion_that_lost_its_variables_is_refused():
+def test_a_conversion_that_lost_its_variables_is_refused(monkeypatch):
+    lost = [Operator("VAR_HANDLE", (), ()), Operator("CONV_2D", ((1, 8, 8, 3), (4, 1, 1, 3)), ())]
+    monkeypatch.setattr(tflite, "operators", lambda _: lost)
     # What the converter makes of a Keras model that it is handed beside its function: from some
     # versions of TensorFlow this, without an error; others abort the process.
     with pytest.raises(RuntimeError, match="VAR_HANDLE"):
-        tflite._check_operators({"VAR_HANDLE": 3, "CONV_2D": 9}, 0, keras_roots.RootNIN(root=1))
+        tflite._check_operators(b"", inference_graph(keras_roots.RootNIN(root=1)))
 
 
 def test_convolutions_that_are_no_layers_of_ours(tmp_path, images):
@@ -167,7 +176,148 @@ def test_auxiliary_heads_are_not_exported(tmp_path):
     # Three convolutions before nine modules of six; and one dense layer, not five.
     assert artifact.operators["CONV_2D"] == 3 + 9 * 6
     assert artifact.operators["FULLY_CONNECTED"] == 1
-    run = tflite.make_interpreter(artifact.path).get_signature_runner()
+    run = interpreter.make_interpreter(artifact.path).get_signature_runner()
     (scores,) = run(images=images[:1]).values()
     expected = model.predict(images[:1], verbose=0)["predictions"]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module", name="trained")
+def make_trained(images):
+    """A small network, its normalisation statistics those of the images."""
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(16, 5, strides=2, padding="same"),
+            keras.layers.BatchNormalization(momentum=0.0),
+            keras.layers.ReLU(),
+            GroupedConv2D(16, 3, groups=8, padding="same", name="grouped"),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4, activation="softmax"),
+        ],
+        name="trained",
+    )
+    model(images, training=True)
+    return model
+
+
+def test_int8(tmp_path, images, trained):
+    path = tmp_path / "model.tflite"
+    artifact = export.export_tflite(trained, path, images, precision="int8", calibration=images)
+    assert artifact.precision == "int8"
+    assert [each.lowering for each in artifact.choices] == ["folded", "packed-2"]
+    # All but the softmax at the end is in integers.
+    assert artifact.operators["DEQUANTIZE"] == artifact.operators["SOFTMAX"] == 1
+    kinds = [operator.kind for operator in operators(path.read_bytes())]
+    assert kinds[-2:] == ["DEQUANTIZE", "SOFTMAX"]
+    assert kinds[0] == "QUANTIZE"
+    assert artifact.size < 0.5 * 4 * trained.count_params() + 20_000
+    run = interpreter.make_interpreter(path).get_signature_runner()
+    (scores,) = run(images=images[:1]).values()
+    np.testing.assert_allclose(scores.sum(), 1, atol=1e-6)
+    np.testing.assert_allclose(scores, trained.predict(images[:1], verbose=0), atol=0.05)
+
+
+def test_packing_leaves_int8s_scales_as_they_were(images, trained):
+    graph = simplify(inference_graph(trained))
+    scales = {}
+    for name in ("native", "packed-4", "packed-1"):
+        lowered = graph.with_lowerings({"grouped": name})
+        content = tflite._convert(trained, lowered, (32, 32, 3), "int8", images)
+        scales[name] = kernel_scales(content)
+        groups = [each.groups for each in operators(content) if each.kind == "CONV_2D"]
+        assert groups == [1, {"native": 8, "packed-4": 4, "packed-1": 1}[name]]
+    for name in ("packed-4", "packed-1"):
+        for ours, theirs in zip(scales[name], scales["native"], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert scales["native"][1].shape == (16,)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_each_lowering_gives_the_same_file_but_for_rounding(images, trained, precision):
+    graph = simplify(inference_graph(trained)).without_softmax()
+    expected = tflite._outputs(graph, images)
+    tolerance = 1e-5 if precision == "float32" else 0.1
+    for first in ("native", "folded"):
+        for grouped in ("native", "packed-1", "packed-2", "packed-4", "split"):
+            lowered = graph.with_lowerings({"conv2d": first, "grouped": grouped})
+            assert {step.name for step in graph.convolutions()} >= {"grouped"}
+            content = tflite._convert(trained, lowered, (32, 32, 3), precision, images)
+            actual = interpreter.run(content, images)
+            assert np.abs(actual - expected).max() <= tolerance * np.ptp(expected)
+
+
+def test_int8_that_is_wrong_is_refused(tmp_path, images, trained):
+    with pytest.raises(RuntimeError, match=r"half of their standard deviation.*calibration"):
+        export.export_tflite(
+            trained, tmp_path / "a.tflite", images, precision="int8", calibration=images * 1e-4
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operators_alone_are_the_network(images, trained):
+    graph = simplify(inference_graph(trained))
+    content = tflite._convert(trained, graph, (32, 32, 3), "float32", None)
+    x = images[:1]
+    for operator in operators(content, cut=True):
+        alone = interpreter.make_interpreter(operator.file)
+        (given,) = alone.get_input_details()
+        alone.set_tensor(given["index"], x)
+        alone.invoke()
+        x = alone.get_tensor(alone.get_output_details()[0]["index"])
+        assert x.shape == operator.output_shape
+    np.testing.assert_allclose(x, trained.predict(images[:1], verbose=0), atol=1e-5)
+
+
+def test_bad_arguments_of_int8_and_lowering(tmp_path, images):
+    model, path = keras_roots.RootNIN(), tmp_path / "nin.tflite"
+    for arguments, message in (
+        ({"precision": "int4"}, "precision as one of: float32, int8.*'int4'"),
+        ({"precision": "int8"}, "one image or more of shape .* to calibrate int8 with"),
+        ({"precision": "int8", "calibration": images[:, 1:]}, "to calibrate int8 with"),
+        ({"lowering": "fast"}, "lowering as one of: auto, tuned, native"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export.export_tflite(model, path, images, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def photographs(folder, count=6):
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        part = folder / f"class{n % 2}"
+        part.mkdir(parents=True, exist_ok=True)
+        pixels = rng.uniform(0, 255, size=(40 + n, 60, 3))
+        keras.utils.save_img(part / f"{n}.png", pixels, scale=False)
+    return folder
+
+
+def test_images_of_a_folder(tmp_path):
+    folder = photographs(tmp_path / "images")
+    images = calibration.load_images(folder, (32, 24, 3), 4)
+    assert images.shape == (4, 32, 24, 3)
+    assert images.dtype == np.float32
+    assert 200 < images.max() <= 255
+    np.testing.assert_array_equal(calibration.load_images(folder, (32, 24, 3), 4), images)
+    torch = calibration.load_images(folder, (32, 24, 3), 4, "torch")
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(torch, (images / 255 - mean) / deviation, atol=1e-4)
+    assert calibration.load_images(folder, (8, 8, 1), 99).shape == (6, 8, 8, 1)
+
+
+def test_folders_that_hold_no_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder of images"):
+        calibration.load_images(tmp_path / "missing", (8, 8, 3), 1)
+    (tmp_path / "text.txt").write_text("no image")
+    with pytest.raises(ValueError, match="There are no images in"):
+        calibration.load_images(tmp_path, (8, 8, 3), 1)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="cannot be read"):
+        calibration.load_images(tmp_path, (8, 8, 3), 1)
+    with pytest.raises(ValueError, match="one channel or three; the model takes 2"):
+        calibration.load_images(tmp_path, (8, 8, 2), 1)
+    with pytest.raises(ValueError, match="preprocessing as one of"):
+        calibration.load_images(tmp_path, (8, 8, 3), 1, "imagenet")
+    with pytest.raises(ValueError, match="one image or more"):
+        calibration.load_images(tmp_path, (8, 8, 3), 0)

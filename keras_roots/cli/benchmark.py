@@ -185,13 +185,23 @@ def _build(arguments: argparse.Namespace) -> int:
 def _layers(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import layers
     from keras_roots.measure import conditions, describe
-    from keras_roots.models import build
+    from keras_roots.models import build, network
 
     if arguments.output is not None:
         require_folder(arguments.output)
+    for name in arguments.model:
+        network(name)  # Raises if it is unknown.
     precisions = arguments.precision or ["float32", "int8"]
     roots = arguments.root or [16]
-    models = [build(name, root=each) for name in arguments.model for each in roots]
+    models = []
+    for name in arguments.model:
+        for each in roots:
+            try:
+                models.append(build(name, root=each))
+            except ValueError as error:  # A degree that it has not the channels for.
+                if len(arguments.model) == 1:
+                    raise
+                to_stderr(f"{name} without {each}: {error}")
     results = layers.layers(
         models,
         precisions=precisions,
