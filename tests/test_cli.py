@@ -158,6 +158,13 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["benchmark", "layers", "nin", "--root", "1"], "no filter groups"),
         (["benchmark", "layers", "nin", "--rounds", "0"], "rounds and threads of 1 or more"),
         (["benchmark", "layers", "nin", "-o", "missing/a.json"], "no folder 'missing'"),
+        (["benchmark", "plot", "missing.csv", "-o", "a.png"], "no file 'missing.csv'"),
+        (["benchmark", "plot", __file__, "-o", "a.png"], "no CSV file of benchmark inference"),
+        (["benchmark", "plot", "missing.csv", "-o", "a.txt"], "ends in .png, .pdf or .svg"),
+        (["benchmark", "layers", "nin", "net"], "Unknown model 'net'"),
+        (["benchmark", "simplifications", "nin", "--rounds", "0"], "rounds and threads of 1"),
+        (["benchmark", "operators", "missing.tflite"], "no file 'missing.tflite'"),
+        (["benchmark", "operators", __file__], "is no TFLite file"),
         (["benchmark", "inference", "nin", "--threads", "0"], "rounds and threads of 1 or more"),
         (["benchmark", "inference", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
         (["benchmark", "train-step", "nin", "--rounds", "0"], "rounds"),
@@ -301,6 +308,26 @@ def test_benchmark_of_inference(tmp_path, capsys):
         if row["topology"] == "root-1" and row["form"] == "auto":
             assert row["bound_ms"] == row["median_ms"]
         assert float(row["p10_ms"]) <= float(row["median_ms"]) <= float(row["p90_ms"])
+    assert main(["benchmark", "plot", str(path), "-o", str(tmp_path / "nin.png")]) == 0
+    assert (tmp_path / "nin.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_of_simplifications_and_of_operators(tmp_path, capsys):
+    assert main(["benchmark", "simplifications", "nin", "--root", "8", "--rounds", "1"]) == 0
+    (_, _, *rows), _ = tables(capsys.readouterr().out)
+    assert [row[0] for row in rows] == [
+        *("stock", "normalisation folded", "padding folded", "unread pixels skipped"),
+        *("sums merged", "lowerings chosen"),
+    ]
+    path = tmp_path / "nin.tflite"
+    assert main(["export", "nin", "--root", "8", "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["benchmark", "operators", str(path), "--rounds", "1"]) == 0
+    (_, _, *rows), _ = tables(capsys.readouterr().out)
+    calls = {row[0]: int(row[1]) for row in rows[:-3]}
+    assert sum(calls.values()) == 13
+    assert calls["CONV_2D 1x8x8x192 kernel 192x3x3x48 -> 1x8x8x192"] == 1
+    assert [row[0] for row in rows[-2:]] == ["sum", "the file"]
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_the_whole_job_on_a_few_images(tmp_path, capsys):
 
 
 def result(topology, correct, parameters, macs, seconds):
-    artifact = TFLiteArtifact(None, 2048, {}, 1, 0.0, 1.0)
+    artifact = TFLiteArtifact(None, 2048, "float32", {}, (), 1, 0.0, 1.0)
     return demo.Result(topology, correct, 100, parameters, macs, artifact, Timings(seconds))
 
 

@@ -54,8 +54,8 @@ def test_wrong_outputs_are_refused_and_an_old_file_stays(tmp_path, images, monke
     path.write_bytes(b"old")
     model, other = keras_roots.RootNIN(), keras_roots.RootNIN()
     graph = inference_graph(other)
-    content = tflite._convert(other, graph, (32, 32, 3), "float32", None)
-    monkeypatch.setattr(tflite, "_convert", lambda *_: content)
+    content = tflite.convert_graph(other, graph, "float32", None)
+    monkeypatch.setattr(tflite, "convert_graph", lambda *_: content)
     with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
         export.export_tflite(model, path, images)
     assert path.read_bytes() == b"old"
@@ -89,7 +89,7 @@ def test_operators_that_litert_lacks_are_refused(tmp_path, images, monkeypatch):
         converter.allow_custom_ops = True
         return converter.convert()
 
-    monkeypatch.setattr(tflite, "_convert", convert_as_custom)
+    monkeypatch.setattr(tflite, "convert_graph", convert_as_custom)
     with pytest.raises(RuntimeError, match="does not run by itself.*CUSTOM Erfinv"):
         export.export_tflite(model, tmp_path / "a.tflite", images)
     assert list(tmp_path.iterdir()) == []
@@ -224,7 +224,7 @@ def test_packing_leaves_int8s_scales_as_they_were(images, trained):
     scales = {}
     for name in ("native", "packed-4", "packed-1"):
         lowered = graph.with_lowerings({"grouped": name})
-        content = tflite._convert(trained, lowered, (32, 32, 3), "int8", images)
+        content = tflite.convert_graph(trained, lowered, "int8", images)
         scales[name] = kernel_scales(content)
         groups = [each.groups for each in operators(content) if each.kind == "CONV_2D"]
         assert groups == [1, {"native": 8, "packed-4": 4, "packed-1": 1}[name]]
@@ -243,7 +243,7 @@ def test_each_lowering_gives_the_same_file_but_for_rounding(images, trained, pre
         for grouped in ("native", "packed-1", "packed-2", "packed-4", "split"):
             lowered = graph.with_lowerings({"conv2d": first, "grouped": grouped})
             assert {step.name for step in graph.convolutions()} >= {"grouped"}
-            content = tflite._convert(trained, lowered, (32, 32, 3), precision, images)
+            content = tflite.convert_graph(trained, lowered, precision, images)
             actual = interpreter.run(content, images)
             assert np.abs(actual - expected).max() <= tolerance * np.ptp(expected)
 
@@ -258,7 +258,7 @@ def test_int8_that_is_wrong_is_refused(tmp_path, images, trained):
 
 def test_operators_alone_are_the_network(images, trained):
     graph = simplify(inference_graph(trained))
-    content = tflite._convert(trained, graph, (32, 32, 3), "float32", None)
+    content = tflite.convert_graph(trained, graph, "float32", None)
     x = images[:1]
     for operator in operators(content, cut=True):
         alone = interpreter.make_interpreter(operator.file)
@@ -321,3 +321,46 @@ def test_folders_that_hold_no_images(tmp_path):
         calibration.load_images(tmp_path, (8, 8, 3), 1, "imagenet")
     with pytest.raises(ValueError, match="one image or more"):
         calibration.load_images(tmp_path, (8, 8, 3), 0)
+
+
+@pytest.fixture(scope="module", name="crops")
+def make_crops():
+    """Parts of the two photographs that scikit-learn brings, as a network takes them."""
+    from sklearn.datasets import load_sample_images
+
+    photographs = np.stack(load_sample_images().images).astype(np.float32)
+    parts = [photographs[:, y : y + 224, x : x + 224] for y in (0, 200) for x in (0, 200, 400)]
+    return keras.applications.imagenet_utils.preprocess_input(
+        np.concatenate(parts), data_format="channels_last", mode="torch"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("resnet50", {"root": 1}),
+        ("resnet50", {"root": 16}),
+        ("resnet50", {"root": 64}),
+        ("resnet50", {"root": 16, "stride_in_1x1": False}),
+        ("googlenet", {"root": 8}),
+        ("googlenet", {"root": 16, "geometry": "deep-roots"}),
+        ("resnet50v2", {"root": 32}),
+    ],
+)
+def test_networks_on_photographs(tmp_path, crops, network, options, precision):
+    keras.utils.set_random_seed(0)
+    model = keras_roots.build(network, **options)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(crops[:6], training=True)  # Statistics as after training, though not the weights.
+    artifact = export.export_tflite(
+        model, tmp_path / "a.tflite", crops[6:], precision=precision, calibration=crops[:6]
+    )
+    assert artifact.images == 6
+    # Each output is compared by the export itself; this is what it found.
+    assert artifact.max_difference < (1e-5 if precision == "float32" else 0.2)
+    if precision == "float32":
+        assert artifact.top1_agreement == 1

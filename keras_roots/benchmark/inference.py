@@ -18,12 +18,12 @@ import keras
 import numpy as np
 
 from keras_roots.benchmark import runtimes
+from keras_roots.benchmark.operators import random_inference
 from keras_roots.cost import cost
 from keras_roots.export.choice import check_policy
 from keras_roots.export.convert import PRECISIONS, Precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
-from keras_roots.export.interpreter import make_interpreter
 from keras_roots.export.tflite import export_tflite
 from keras_roots.export.tuning import LayerShape
 from keras_roots.files import replacing
@@ -183,17 +183,15 @@ def inference(
                 results.append(
                     _run(
                         network, precision, count, files, macs, groups, these, lowerings[-1],
-                        calibration, rounds, report,
+                        rounds, report,
                     )
                 )  # fmt: skip
     return results
 
 
-def _run(
-    network, precision, threads, files, macs, groups, others, ours, images, rounds, report
-) -> Run:
+def _run(network, precision, threads, files, macs, groups, others, ours, rounds, report) -> Run:
     candidates: dict[Any, Callable] = {
-        key: _inference(path.read_bytes(), threads, images) for key, path in files.items()
+        key: random_inference(path.read_bytes(), threads) for key, path in files.items()
     }
     candidates.update(others)
     dense = [
@@ -203,8 +201,8 @@ def _run(
     ]
     for operator in dense:
         if any(_key(operator) in each for each in groups.values()):
-            candidates[_key(operator)] = _inference(operator.file, threads, None)
-    candidates["product"] = _inference(_product(precision), threads, None)
+            candidates[_key(operator)] = random_inference(operator.file, threads)
+    candidates["product"] = random_inference(_product(precision), threads)
     timings = interleaved(
         candidates,
         rounds=rounds,
@@ -226,20 +224,6 @@ def _run(
         bounds[topology] = timings[_DENSE, ours].median - saved
     speed = _PRODUCT**3 / timings["product"].median
     return Run(network, precision, threads, latencies, bounds, speed)
-
-
-def _inference(content: bytes, threads: int, images: np.ndarray | None) -> Callable[[], object]:
-    interpreter = make_interpreter(content, threads)
-    rng = np.random.default_rng(0)
-    for given in interpreter.get_input_details():
-        if images is not None:
-            values = images[:1]
-        elif given["dtype"] == np.float32:
-            values = rng.normal(size=given["shape"])
-        else:
-            values = rng.integers(-100, 100, size=given["shape"])
-        interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
-    return interpreter.invoke
 
 
 def _product(precision: Precision) -> bytes:

@@ -90,6 +90,8 @@ def _onnxruntime(model: keras.Model, shape: tuple[int, ...], threads: int) -> Ca
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Its threads would go on spinning in the turns of others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(
         network.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

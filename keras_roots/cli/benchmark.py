@@ -117,6 +117,46 @@ def add(commands) -> None:
     add_format(command)
     command.add_argument("-o", "--output", metavar="FILE", help="write all of it as CSV as well")
     command.set_defaults(run=_inference)
+    command = kinds.add_parser(
+        "plot",
+        help="a picture of what `benchmark inference -o FILE` wrote",
+        description="Draws latency over multiply-accumulates, relative to the stock dense network.",
+    )
+    command.add_argument("file", help="a CSV file that `benchmark inference` wrote")
+    command.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="a .png, .pdf or .svg"
+    )
+    command.set_defaults(run=_plot)
+    command = kinds.add_parser(
+        "simplifications",
+        help="what each step of the exporter brings",
+        description="Times a network of random weights in LiteRT as stock Keras and TensorFlow "
+        "convert it, and as keras_roots does after each of its simplifications, in turns.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    add_root(command, default="16")
+    command.add_argument(
+        "--precision", choices=("float32", "int8"), default="float32", help="(default: %(default)s)"
+    )
+    command.add_argument("--threads", type=int, default=1, metavar="N")
+    command.add_argument(
+        "--rounds", type=int, default=15, metavar="N", help="turns of each, of three inferences"
+    )
+    add_format(command)
+    command.set_defaults(run=_simplifications)
+    command = kinds.add_parser(
+        "operators",
+        help="where the time of a TFLite file goes",
+        description="Times each distinct operator of a TFLite file alone, cut out of it, and the "
+        "file itself, in turns.",
+    )
+    command.add_argument("file", help="a TFLite file of anybody's")
+    command.add_argument("--threads", type=int, default=1, metavar="N")
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="turns of each, of three runs"
+    )
+    add_format(command)
+    command.set_defaults(run=_operators)
 
 
 def _add_precision(command) -> None:
@@ -260,4 +300,49 @@ def _inference(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         inference.write_csv(arguments.output, runs, record)
         to_stderr(f"keras-roots: the figures are in {arguments.output}")
+    return 0
+
+
+def _simplifications(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import simplifications
+    from keras_roots.measure import conditions, describe
+    from keras_roots.models import build
+
+    timings = simplifications.simplifications(
+        build(arguments.model, root=arguments.root),
+        precision=arguments.precision,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+        report=to_stderr,
+    )
+    print(formatted(simplifications.table(timings), arguments.format))
+    if arguments.format != "csv":
+        record = conditions(
+            network=f"{arguments.model} {arguments.root}",
+            precision=arguments.precision,
+            threads=arguments.threads,
+            rounds=arguments.rounds,
+        )
+        print(f"\n{describe(record)}")
+    return 0
+
+
+def _operators(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark.operators import profile
+    from keras_roots.measure import conditions, describe
+
+    found = profile(arguments.file, threads=arguments.threads, rounds=arguments.rounds)
+    print(formatted(found.table(), arguments.format))
+    if arguments.format != "csv":
+        print(f"\n{describe(conditions(threads=arguments.threads, rounds=arguments.rounds))}")
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from keras_roots import cost_report
+    from keras_roots.benchmark import inference_plot
+
+    cost_report.require_plot(arguments.output)
+    inference_plot.plot(arguments.output, inference_plot.read(arguments.file))
+    to_stderr(f"keras-roots: the plot is in {arguments.output}")
     return 0

@@ -130,7 +130,7 @@ def export_tflite(
         scores = graph.without_softmax() if precision == "int8" else None
         _check_float32(_outputs(graph, images), expected)
         report(f"converting '{model.name}' to TFLite, {precision}")
-        content = _convert(model, scores or graph, shape, precision, calibration)
+        content = convert_graph(model, scores or graph, precision, calibration)
         kinds = _check_operators(content, graph)
         if precision == "int8":
             _check_int8(run(content, images), _outputs(scores or graph, images))
@@ -189,13 +189,16 @@ def _check_compute_dtype(model: keras.Model) -> None:
             )
 
 
-def _convert(
-    model: keras.Model,
-    graph: InferenceGraph,
-    shape: tuple[int, ...],
-    precision: Precision,
-    calibration: np.ndarray | None,
+def convert_graph(
+    model: keras.Model, graph: InferenceGraph, precision: Precision, calibration: np.ndarray | None
 ) -> bytes:
+    """The content of a TFLite file, not verified.
+
+    Args:
+        model: that the graph was made of; it holds the variables.
+        graph: what is converted.
+        precision, calibration: as of `export_tflite`.
+    """
     from keras_roots import lowering
 
     def function(images):
@@ -204,7 +207,7 @@ def _convert(
 
     return convert(
         function,
-        shape,
+        graph.shapes[graph.input],
         name=model.name,
         variables=[variable.value for variable in model.variables],
         precision=precision,

@@ -1,0 +1,79 @@
+"""What each simplification of the exporter brings: files of one network, one step further each."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_roots.benchmark.operators import random_inference
+from keras_roots.export import choice, simplify
+from keras_roots.export.convert import Precision, convert_stock
+from keras_roots.export.inference_graph import inference_graph
+from keras_roots.export.tflite import convert_graph
+from keras_roots.measure import Timings, interleaved
+from keras_roots.reporting import silent
+from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.stock import to_stock
+from keras_roots.tables import Table
+
+_STEPS = {
+    "normalisation folded": simplify.fold_normalization,
+    "padding folded": simplify.fold_padding,
+    "unread pixels skipped": simplify.skip_unread_pixels,
+    "sums merged": simplify.merge_sums,
+}
+
+
+def simplifications(
+    model: keras.Model,
+    *,
+    precision: Precision,
+    threads: int = 1,
+    rounds: int = 15,
+    report: Callable[[str], object] = silent,
+) -> dict[str, Timings]:
+    """Times stock conversion, and ours after each step, the lowerings last; interleaved.
+
+    Args:
+        model: of one image as input, its size fixed.
+        precision: "float32" or "int8" (calibrated with random images).
+        threads: of the interpreter.
+        rounds: turns of each; a turn is one untimed inference and three timed.
+        report: takes lines of progress.
+
+    Returns:
+        Timings of "stock" and of each step with all those before it.
+    """
+    require_tensorflow("The benchmark")
+    require_extras("The benchmark", {"ai_edge_litert": "litert"})
+    if rounds < 1 or threads < 1:
+        raise ValueError(
+            f"Expected rounds and threads of 1 or more. Received: {rounds} and {threads}"
+        )
+    shape = model.input_shape[1:]
+    images = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    report("converting: stock")
+    files = {"stock": convert_stock(to_stock(model), precision=precision, calibration=images)}
+    graph = inference_graph(model)
+    for name, step in _STEPS.items():
+        graph = step(graph)
+        report(f"converting: {name}")
+        files[name] = convert_graph(model, graph, precision, images)
+    lowerings = {each.layer: each.lowering for each in choice.choose(graph, precision)}
+    report("converting: lowerings chosen")
+    files["lowerings chosen"] = convert_graph(
+        model, graph.with_lowerings(lowerings), precision, images
+    )
+    candidates = {name: random_inference(content, threads) for name, content in files.items()}
+    return interleaved(candidates, rounds=rounds, per_turn=3, warmup=2, untimed_per_turn=1)
+
+
+def table(timings: dict[str, Timings]) -> Table:
+    """A row for each step."""
+    stock = timings["stock"].median
+    rows = []
+    for name, timing in timings.items():
+        median, low, high = (timing.percentile(p) for p in (50, 10, 90))
+        times = f"{median * 1e3:.2f} ({low * 1e3:.2f} to {high * 1e3:.2f})"
+        rows.append((name, times, f"{median / stock:.3f}"))
+    return Table(("step", "median, ms (10th to 90th percentile)", "/ stock"), rows)
