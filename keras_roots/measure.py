@@ -83,7 +83,7 @@ def interleaved(
 def conditions(**more: object) -> dict[str, object]:
     """What a figure holds for: machine, versions, and what the caller adds."""
     versions = {}
-    for package in ("tensorflow", "keras", "ai-edge-litert", "numpy"):
+    for package in ("keras_roots", "tensorflow", "keras", "ai-edge-litert", "numpy"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -10,7 +10,7 @@ dense time divided by its number of groups.
 import csv
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,9 @@ def inference(
         roots: filter groups; the dense network is always among them.
         options: other arguments of its factory.
         precisions, threads: a run for each pair.
-        lowerings: policies of the exporter, beside stock conversion.
+        lowerings: policies of the exporter, beside stock conversion ("tuned"
+            measures with the first of `threads`); the last is held against
+            the bound.
         other_runtimes: of `runtimes.RUNTIMES`; they run in float32.
         runtime_roots: the filter groups that they are given.
         calibration: images for int8; random ones by default.
@@ -110,7 +112,7 @@ def inference(
         report: takes lines of progress.
 
     Raises:
-        ValueError: an argument is not as above; before anything is built.
+        ValueError: an argument is not as above; before anything is converted.
     """
     require_tensorflow("The benchmark")
     require_extras("The benchmark", {"ai_edge_litert": "litert"})
@@ -128,9 +130,13 @@ def inference(
             raise ValueError(
                 f"Expected precision as one of: {', '.join(PRECISIONS)}. Received: {precision!r}"
             )
+    if not lowerings:
+        raise ValueError(f"Expected a lowering or more. Received: {list(lowerings)}")
     compared = {as_topology(root) for root in runtime_roots}
-    # One at a time: the models together would fill the memory.
-    shape = build(network, root=_DENSE, **(options or {})).input_shape[1:]
+    # One at a time, for together they would fill the memory; all, to see that they can be built.
+    for topology in topologies:
+        shape = build(network, root=topology, **(options or {})).input_shape[1:]
+        keras.backend.clear_session()
     if calibration is None:
         calibration = np.random.default_rng(0).normal(size=(_IMAGES, *shape)).astype(np.float32)
     results = []
@@ -163,6 +169,7 @@ def inference(
                             precision=precision,
                             calibration=calibration,
                             lowering=form,
+                            threads=threads[0],
                             report=report,
                         )
                 for runtime in other_runtimes if precision == "float32" else ():
@@ -203,7 +210,7 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         if any(_key(operator) in each for each in groups.values()):
             candidates[_key(operator)] = random_inference(operator.file, threads)
     candidates["product"] = random_inference(_product(precision), threads)
-    timings = interleaved(
+    timings: Mapping[Any, Timings] = interleaved(
         candidates,
         rounds=rounds,
         per_turn=3,
@@ -212,7 +219,8 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         progress=lambda done: report(f"round {done} of {rounds}"),
     )
     latencies = {
-        key: Latency(*key, macs=macs[key[0]], timings=timings[key]) for key in (*files, *others)
+        (topology, form): Latency(topology, form, macs[topology], timings[topology, form])
+        for topology, form in (*files, *others)
     }
     bounds = {}
     for topology, degrees in groups.items():

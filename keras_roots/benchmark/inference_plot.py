@@ -24,11 +24,13 @@ def read(path: str | os.PathLike) -> list[Mapping[str, str]]:
         raise FileNotFoundError(f"There is no file '{path}'.")
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows: list[Mapping[str, str]] = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"'{path}' is no CSV file of benchmark inference: {error}") from error
-    if not rows or any(rows[0].get(name) is None for name in _REQUIRED):
+    if not rows or any(row.get(name) is None for row in rows for name in _REQUIRED):
         raise ValueError(f"'{path}' is no CSV file of benchmark inference.")
+    if len({row["network"] for row in rows}) > 1:
+        raise ValueError(f"'{path}' is of several networks; a plot is of one.")
     return rows
 
 

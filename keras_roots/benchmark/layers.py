@@ -12,7 +12,7 @@ from keras_roots.export import choice, tuning
 from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
-from keras_roots.measure import Timings, conditions
+from keras_roots.measure import Timings
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.tables import Table
@@ -27,14 +27,12 @@ class LayerTimings:
 
     Attributes:
         shape: of the layer.
-        calls: how many layers of the networks have this shape.
         precision, threads: with which it was timed.
         macs: multiply-accumulates of its kernel, without the zeros of packing.
         timings: by lowering; of its dense twin by "dense" (with groups).
     """
 
     shape: tuning.LayerShape
-    calls: int
     precision: Precision
     threads: int
     macs: int
@@ -75,13 +73,12 @@ def layers(
             f"Expected rounds and threads of 1 or more. Received: {rounds} and {threads}"
         )
     convolutions = {}
-    calls: dict[tuning.LayerShape, int] = {}
+    precisions = tuple(precisions)
     for model in models:
         for step in simplify(inference_graph(model)).convolutions():
             if len(choice.candidates(step.operation)) > 1:
                 shape = tuning.LayerShape.of(step.operation)
                 convolutions[shape] = step.operation
-                calls[shape] = calls.get(shape, 0) + 1
     if not convolutions:
         raise ValueError("These networks have no layer of several lowerings: no filter groups.")
     results = []
@@ -95,15 +92,13 @@ def layers(
             timings = tuning.measure(
                 shape, names, precision=precision, threads=threads, dense=grouped, rounds=rounds
             )
-            results.append(
-                LayerTimings(shape, calls[shape], precision, threads, convolution.macs, timings)
-            )
+            results.append(LayerTimings(shape, precision, threads, convolution.macs, timings))
     return results
 
 
 def measurements(results: Iterable[LayerTimings]) -> tuning.Measurements:
     """The results as the exporter reads them."""
-    return tuning.Measurements(conditions(), tuple(result.measurement for result in results))
+    return tuning.Measurements(tuning.machine(), tuple(result.measurement for result in results))
 
 
 def table(results: Iterable[LayerTimings]) -> Table:

@@ -72,7 +72,11 @@ def profile(file: str | os.PathLike, *, threads: int = 1, rounds: int = 10) -> P
         raise ValueError(f"'{file}' is no TFLite file.")
     calls: collections.Counter[str] = collections.Counter()
     files = {}
-    for operator in operators(content, cut=True):
+    try:
+        found = list(operators(content, cut=True))
+    except Exception as error:  # Whatever a parser of bytes stumbles on.
+        raise ValueError(f"'{file}' cannot be read as a TFLite file: {error}") from error
+    for operator in found:
         calls[operator.label] += 1
         files[operator.label] = operator.file
     candidates = {label: random_inference(alone, threads) for label, alone in files.items()}
@@ -86,10 +90,11 @@ def random_inference(content: bytes, threads: int) -> Callable[[], object]:
     interpreter = make_interpreter(content, threads)
     rng = np.random.default_rng(0)
     for given in interpreter.get_input_details():
-        values = (
-            rng.normal(size=given["shape"])
-            if given["dtype"] == np.float32
-            else rng.integers(-100, 100, size=given["shape"])
-        )
+        if given["dtype"] == np.float32:
+            values = rng.normal(size=given["shape"])
+        elif given["dtype"] == np.int8:
+            values = rng.integers(-100, 100, size=given["shape"])
+        else:  # Indices, mostly.
+            values = np.zeros(given["shape"])
         interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
     return interpreter.invoke

@@ -150,7 +150,7 @@ def add(commands) -> None:
         description="Times each distinct operator of a TFLite file alone, cut out of it, and the "
         "file itself, in turns.",
     )
-    command.add_argument("file", help="a TFLite file of anybody's")
+    command.add_argument("file", help="a TFLite file, whoever made it")
     command.add_argument("--threads", type=int, default=1, metavar="N")
     command.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="turns of each, of three runs"
@@ -260,6 +260,7 @@ def _layers(arguments: argparse.Namespace) -> int:
 
 def _inference(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import inference
+    from keras_roots.cli.models import check_factory_options
     from keras_roots.export import calibration
     from keras_roots.measure import conditions, describe
     from keras_roots.models import build
@@ -267,6 +268,7 @@ def _inference(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         require_folder(arguments.output)
     options = dict(arguments.set)
+    check_factory_options(arguments.model, options)
     images = None
     if arguments.calibration is not None:
         calibration.require_images(arguments.calibration)

@@ -89,18 +89,22 @@ def add(commands) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from keras_roots.auxiliary_heads import without_auxiliary_heads
     from keras_roots.cli.models import one
-    from keras_roots.export import calibration, export_tflite
+    from keras_roots.export import calibration, export_tflite, tflite
 
     require_folder(arguments.output)
     if arguments.threads < 1:
         raise ValueError(f"Expected --threads of 1 or more. Received: {arguments.threads}")
+    wanted = arguments.calibration_images
+    if wanted < 1:
+        raise ValueError(f"Expected --calibration-images of 1 or more. Received: {wanted}")
     if arguments.precision == "int8" and arguments.calibration is None:
         raise ValueError("int8 needs images to calibrate with: give --calibration DIR")
     if arguments.calibration is not None:
         calibration.require_images(arguments.calibration)
     model = one(arguments)
-    shape = tuple(model.inputs[0].shape[1:])
+    shape = tflite.input_shape(without_auxiliary_heads(model))
     if arguments.calibration is None:
         images = np.random.default_rng(0).normal(size=(_IMAGES_TO_VERIFY, *shape))
         ranges = None
@@ -109,11 +113,12 @@ def _export(arguments: argparse.Namespace) -> int:
         images = calibration.load_images(
             arguments.calibration,
             shape,
-            arguments.calibration_images + _IMAGES_TO_VERIFY,
+            wanted + _IMAGES_TO_VERIFY,
             arguments.preprocessing,
         )
         # Those to verify with are others than those to calibrate with, where there are enough.
-        ranges = images[_IMAGES_TO_VERIFY:] if len(images) > 2 * _IMAGES_TO_VERIFY else images
+        enough = len(images) > min(wanted, _IMAGES_TO_VERIFY) + _IMAGES_TO_VERIFY - 1
+        ranges = images[_IMAGES_TO_VERIFY:] if enough else images
         images = images[:_IMAGES_TO_VERIFY]
     artifact = export_tflite(
         model,

@@ -66,7 +66,7 @@ def _factory_options(arguments: argparse.Namespace, size: int | None) -> dict[st
             f"Expected the name of a network or a .keras file, as model.save writes. Received: "
             f"{arguments.model!r}"
         )
-    _check_factory_options(arguments.model, dict(arguments.set))
+    check_factory_options(arguments.model, dict(arguments.set))
     return options
 
 
@@ -89,7 +89,8 @@ def _filled(model, size: int | None) -> tuple | None:
     return tuple(size if length is None else length for length in shapes[0])
 
 
-def _check_factory_options(model: str, options: dict) -> None:
+def check_factory_options(model: str, options: dict) -> None:
+    """Raises a ValueError for what is no option of this network."""
     from keras_roots.models import network
 
     known = network(model).options

@@ -62,7 +62,9 @@ def to_stderr(line: str) -> None:
 
 
 def require_folder(path: str) -> None:
-    """Raises a FileNotFoundError, before the work, if a file cannot be written there."""
+    """Raises an OSError, before the work, if a file cannot be written there."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"There is a folder where a file is to be written: '{path}'.")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(
             f"There is no folder '{Path(path).parent}' to write {Path(path).name!r} in."

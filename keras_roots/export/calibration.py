@@ -55,10 +55,16 @@ def load_images(
             f"Expected preprocessing as one of: {', '.join(PREPROCESSING)}. "
             f"Received: {preprocessing!r}"
         )
+    if len(shape) != 3:
+        raise ValueError(f"Expected a model of images. Received: one whose input is {shape}")
     height, width, channels = shape
     modes = {1: "grayscale", 3: "rgb"}
     if channels not in modes:
         raise ValueError(f"Images have one channel or three; the model takes {channels}.")
+    if channels == 1 and preprocessing in ("torch", "caffe"):
+        raise ValueError(
+            f"The preprocessing {preprocessing!r} is of colours; the model takes one channel."
+        )
     try:
         images = keras.utils.image_dataset_from_directory(
             folder,

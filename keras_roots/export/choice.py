@@ -177,14 +177,27 @@ def _choice_by_rule(name: str, shape: tuning.LayerShape, precision: Precision) -
         return Choice(name, shape, lowering, "by rule: int8 multiplies eight channels at a time")
     width = min(_widths(shape))
     if width == 1 or width >= _WIDE_ENOUGH:
-        reason = "by rule: depthwise" if width == 1 else f"by rule: {width} a group are enough"
+        reason = (
+            "by rule: one channel or filter a group"
+            if width == 1
+            else f"by rule: {width} a group are enough"
+        )
         return Choice(name, shape, "native", reason)
     merged = next(
-        (n for n in range(2, shape.groups) if shape.groups % n == 0 and n * width >= _WIDE_ENOUGH),
+        (
+            n
+            for n in range(2, shape.groups + 1)
+            if shape.groups % n == 0 and n * width >= _WIDE_ENOUGH
+        ),
         1,
     )
-    lowering = _packed(shape.groups, merged)
-    return Choice(name, shape, lowering, f"by rule: groups of {_WIDE_ENOUGH} channels or more")
+    reason = f"by rule: groups of {_WIDE_ENOUGH} channels or more"
+    return Choice(
+        name,
+        shape,
+        _packed(shape.groups, merged),
+        reason if merged > 1 else "by rule: too few channels to be packed",
+    )
 
 
 def _merged(lowering: str, groups: int) -> int:

@@ -14,12 +14,14 @@ class Operator:
 
     Attributes:
         kind: such as "CONV_2D"; "CUSTOM Name" of a custom one.
+        dtype: of its first input, such as "FLOAT32".
         shapes: of its inputs (constants included), batch included.
         output_shape: of its first output.
         file: content of a TFLite file that holds this operator only.
     """
 
     kind: str
+    dtype: str
     shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...]
     file: bytes = dataclasses.field(repr=False, default=b"")
@@ -33,8 +35,11 @@ class Operator:
 
     @property
     def label(self) -> str:
-        kernel = f" kernel {_text(self.shapes[1])}" if self.groups is not None else ""
-        return f"{self.kind} {_text(self.shapes[0])}{kernel} -> {_text(self.output_shape)}"
+        """What it does, on what; the same for operators that take the same time."""
+        given = [_text(shape) for shape in self.shapes if len(shape) > 1]
+        if self.groups is not None:
+            given = [f"{given[0]} kernel {given[1]}"]
+        return f"{self.kind} {self.dtype} {', '.join(given)} -> {_text(self.output_shape)}"
 
 
 def _text(shape: tuple[int, ...]) -> str:
@@ -55,13 +60,17 @@ def operators(content: bytes, *, cut: bool = False) -> Iterator[Operator]:
         content: of the file.
         cut: whether to make a file of each as well.
     """
+    from ai_edge_litert import schema_py_generated as schema
+
     model = read(content)
     kinds = _kinds(model)
+    dtypes = {n: name for name, n in vars(schema.TensorType).items() if isinstance(n, int)}
     for graph in model.subgraphs:
         for operator in graph.operators:
             given = [place for place in operator.inputs if place >= 0]
             yield Operator(
                 kind=kinds[operator.opcodeIndex],
+                dtype=dtypes[graph.tensors[given[0]].type] if given else "",
                 shapes=tuple(_shape(graph.tensors[place]) for place in given),
                 output_shape=_shape(graph.tensors[operator.outputs[0]]),
                 file=_alone(model, graph, operator) if cut else b"",
@@ -129,7 +138,7 @@ def with_softmax(content: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model = read(content)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     (scores,) = (int(place) for place in graph.outputs)
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SOFTMAX

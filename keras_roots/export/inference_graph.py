@@ -6,7 +6,7 @@ TensorFlow, it computes what the model does.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -229,9 +229,10 @@ class InferenceGraph:
     def without_softmax(self) -> "InferenceGraph | None":
         """The same without a softmax over [batch, classes] at its end; None if there is none."""
         last = self.producers().get(self.output)
-        if last is None or len(self.shapes[self.output]) != 1:
+        if last is None or len(last.inputs) != 1 or len(self.shapes[self.output]) != 1:
             return None
-        operation, layer = last.operation, getattr(last.operation, "layer", None)
+        operation = last.operation
+        layer: Any = getattr(operation, "layer", None)
         if not (
             getattr(operation, "function", None) is keras.activations.softmax
             or (type(layer) is keras.layers.Softmax and layer.axis in (-1, 1))
@@ -245,7 +246,14 @@ class InferenceGraph:
         return [step for step in self.steps if isinstance(step.operation, Convolution)]
 
     def with_lowerings(self, lowerings: Mapping[str, str]) -> "InferenceGraph":
-        """The same with these lowerings, by the names of steps; others are native."""
+        """The same with these lowerings, by the names of steps; others are native.
+
+        Raises:
+            ValueError: there is no convolution of that name.
+        """
+        unknown = set(lowerings) - {step.name for step in self.convolutions()}
+        if unknown:
+            raise ValueError(f"'{self.name}' has no convolution of the name {min(unknown)!r}")
         return dataclasses.replace(
             self,
             steps=tuple(
@@ -269,11 +277,19 @@ def inference_graph(model: keras.Model) -> InferenceGraph:
         ValueError: the model is of another kind, or has not been built.
     """
     traced = graph.trace(model)
+    if not len(traced.inputs) == len(traced.outputs) == 1:
+        raise ValueError(
+            f"Expected a model of one input and one output. Received: '{model.name}', which has "
+            f"{len(traced.inputs)} and {len(traced.outputs)}"
+        )
     (image,), (scores,) = traced.inputs, traced.outputs
     shapes = {image: traced.input_shapes[0][1:]}
     steps: list[Step] = []
     extra = -1  # Numbers for the tensors that the trace does not have.
-    for call in traced.calls:
+    names: collections.Counter[str] = collections.Counter()
+    for call in _with_known_sizes(traced):
+        names[call.path] += 1
+        name = call.path if names[call.path] == 1 else f"{call.path}#{names[call.path]}"
         shapes.update(
             (number, shape[1:])
             for number, shape in zip(call.outputs, call.output_shapes, strict=True)
@@ -285,17 +301,44 @@ def inference_graph(model: keras.Model) -> InferenceGraph:
             kernel, bias = _weights(call.layer, call.layer.units)
             operation = FullyConnected(kernel, bias)
         else:
-            steps.append(Step(call.path, LayerCall(call), call.inputs, call.outputs))
+            steps.append(Step(name, LayerCall(call), call.inputs, call.outputs))
             continue
         before, activation = call.outputs, call.layer.activation
         if activation is not keras.activations.linear:
             before, extra = (extra,), extra - 1
             shapes[before[0]] = shapes[call.outputs[0]]
-        steps.append(Step(call.path, operation, call.inputs, before))
+        steps.append(Step(name, operation, call.inputs, before))
         if before != call.outputs:
-            name = f"{call.path}/activation"
-            steps.append(Step(name, Activation(activation), before, call.outputs))
+            steps.append(Step(f"{name}/activation", Activation(activation), before, call.outputs))
     return InferenceGraph(model.name, tuple(steps), image, scores, shapes)
+
+
+def _with_known_sizes(traced: graph.Graph) -> Iterator[graph.Call]:
+    """The calls with the shapes that they have here; nested models may leave theirs open."""
+    if not any(
+        None in shape[1:]
+        for call in traced.calls
+        for shape in (*call.input_shapes, *call.output_shapes)
+    ):
+        yield from traced.calls
+        return
+    tensors = {
+        number: keras.KerasTensor(shape)
+        for number, shape in zip(traced.inputs, traced.input_shapes, strict=True)
+    }
+    for call in traced.calls:
+        places = call.arguments.keras_tensors
+        given = {
+            id(place): tensors[number] for place, number in zip(places, call.inputs, strict=True)
+        }
+        args, kwargs = call.arguments.fill_in(given)
+        made = keras.tree.flatten(call.layer.compute_output_spec(*args, **kwargs))
+        tensors.update(zip(call.outputs, made, strict=True))
+        yield dataclasses.replace(
+            call,
+            input_shapes=tuple(tuple(tensors[number].shape) for number in call.inputs),
+            output_shapes=tuple(tuple(tensor.shape) for tensor in made),
+        )
 
 
 def _is_plain(call: graph.Call, kinds: tuple[type, ...], rank: int) -> bool:

@@ -11,11 +11,12 @@ sums in another order):
   (an eighth of dense ResNet-50's multiply-accumulates, which all of its
   implementations do in vain);
 * a sum of two 1x1 convolutions, as where a shortcut has a projection, is one
-  convolution of both inputs' channels.
+  convolution of both inputs' channels (of which int8 then has one scale).
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ def simplify(graph: InferenceGraph) -> InferenceGraph:
 def fold_normalization(graph: InferenceGraph) -> InferenceGraph:
     """Batch normalisation becomes part of a convolution that nothing else reads."""
     for step in graph.steps:
-        layer = getattr(step.operation, "layer", None)
+        layer: Any = getattr(step.operation, "layer", None)
         if type(layer) not in (keras.layers.BatchNormalization, FusedBatchNormalization):
             continue
         producer = _only_for(graph, step)
@@ -81,7 +82,7 @@ def fold_normalization(graph: InferenceGraph) -> InferenceGraph:
 def fold_padding(graph: InferenceGraph) -> InferenceGraph:
     """Zero padding becomes part of the convolutions that read it, if only those do."""
     for step in graph.steps:
-        layer = getattr(step.operation, "layer", None)
+        layer: Any = getattr(step.operation, "layer", None)
         if (
             type(layer) is not keras.layers.ZeroPadding2D
             or layer.data_format != "channels_last"
@@ -149,7 +150,8 @@ def _reaches_convolution(graph: InferenceGraph, number: int) -> bool:
     if producer is None:
         return False
     if isinstance(producer.operation, Convolution):
-        return True
+        # TensorFlow has no dilated convolutions with strides.
+        return producer.operation.dilation_rate == (1, 1)
     return _is_elementwise(graph, producer) and any(
         _is_read_once(graph, before) and _reaches_convolution(graph, before)
         for before in producer.inputs
@@ -188,12 +190,12 @@ def merge_sums(graph: InferenceGraph) -> InferenceGraph:
     for step in graph.steps:
         if type(getattr(step.operation, "layer", None)) is not keras.layers.Add:
             continue
-        producers = [graph.producers().get(number) for number in step.inputs]
-        if len(producers) != 2 or len(set(step.inputs)) != 2:
+        made = graph.producers()
+        producers = [made[number] for number in step.inputs if number in made]
+        if len(step.inputs) != 2 or len(producers) != 2 or producers[0] is producers[1]:
             continue
         if not all(
-            producer is not None
-            and isinstance(producer.operation, Convolution)
+            isinstance(producer.operation, Convolution)
             and producer.operation.pointwise
             and producer.operation.strides == (1, 1)
             and producer.operation.groups == 1

@@ -8,6 +8,7 @@ unless other is asked for.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.export.convert import Precision, convert
+from keras_roots.export.convert import PRECISIONS, Precision, convert
 from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
 from keras_roots.files import replacing
@@ -24,7 +25,10 @@ from keras_roots.measure import Timings, conditions, interleaved
 
 _FORMAT = 1
 # What must be equal for a measurement to hold.
-_MACHINE = ("processor", "cores", "system", "ai-edge-litert", "tensorflow")
+_MACHINE = (
+    *("processor", "instructions", "cores", "system"),
+    *("ai-edge-litert", "tensorflow", "keras_roots"),
+)
 _CACHE_FILE = "lowerings.json"
 MEASURED = Path(__file__).with_name("measured.json")
 
@@ -116,7 +120,7 @@ class Measurements:
         return None
 
     def of_this_machine(self) -> bool:
-        here = conditions()
+        here = machine()
         return all(self.conditions.get(key) == here.get(key) for key in _MACHINE)
 
     def write(self, path: str | os.PathLike) -> None:
@@ -154,12 +158,8 @@ def _measurement(row: Mapping[str, Any]) -> Measurement:
     milliseconds = {str(name): float(time) for name, time in row["milliseconds"].items()}
     if not milliseconds or any(not time > 0 for time in milliseconds.values()):
         raise ValueError(f"expected times above 0, not {milliseconds}")
-    return Measurement(
-        str(row["precision"]),
-        int(row["threads"]),
-        LayerShape(**shape),
-        milliseconds,  # type: ignore[arg-type]
-    )
+    (precision,) = (name for name in PRECISIONS if name == row["precision"])
+    return Measurement(precision, int(row["threads"]), LayerShape(**shape), milliseconds)
 
 
 def _tuples(value: Any) -> Any:
@@ -211,6 +211,19 @@ def _alone(layer: Convolution, precision: Precision, threads: int) -> Callable[[
     return interpreter.invoke
 
 
+def machine() -> dict[str, object]:
+    """What measurements hold for, the processor's instructions and this package among it."""
+    return conditions(instructions=_instructions())
+
+
+def _instructions() -> str:
+    """A digest of the instruction sets that the processor has, where the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:16]
+
+
 def cache_file() -> Path:
     """Where the measurements of this machine are kept; XDG_CACHE_HOME moves it."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -234,7 +247,7 @@ def tuned(
     """
     path = cache_file()
     known = _cached(path, report)
-    rows = []
+    kept = True
     for number, (shape, candidates) in enumerate(layers.items(), 1):
         row = known.find(precision, threads, shape)
         if row is None or not set(candidates) <= set(row.milliseconds):
@@ -242,20 +255,26 @@ def tuned(
             timings = measure(shape, candidates, precision=precision, threads=threads)
             milliseconds = {name: timing.median * 1e3 for name, timing in timings.items()}
             row = Measurement(precision, threads, shape, milliseconds)
-            others = [old for old in known.rows if old != known.find(precision, threads, shape)]
-            known = dataclasses.replace(known, rows=(*others, row))
-            rows.append(row)
-    if rows:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            known.write(path)
-        except OSError as error:
-            report(f"the measurements cannot be kept in '{path}': {error.strerror}")
+            old = known.find(precision, threads, shape)
+            rows = tuple(each for each in known.rows if each is not old)
+            known = dataclasses.replace(known, rows=(*rows, row))
+            kept = kept and _keep(known, path, report)
     return known
 
 
+def _keep(known: Measurements, path: Path, report: Callable[[str], object]) -> bool:
+    """Writes the cache after each layer, for the measurements take long; says so if it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known.write(path)
+    except OSError as error:
+        report(f"the measurements cannot be kept in '{path}': {error.strerror}")
+        return False
+    return True
+
+
 def _cached(path: Path, report: Callable[[str], object]) -> Measurements:
-    nothing = Measurements(conditions(), ())
+    nothing = Measurements(machine(), ())
     try:
         found = read(path)
     except FileNotFoundError:
