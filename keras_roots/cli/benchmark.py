@@ -286,9 +286,7 @@ def _inference(arguments: argparse.Namespace) -> int:
         rounds=arguments.rounds,
         report=to_stderr,
     )
-    record = conditions(
-        **options, batch=1, rounds=arguments.rounds, inferences=3 * arguments.rounds
-    )
+    record = conditions(**options, batch=1, rounds=arguments.rounds)
     heading = "### " if arguments.format == "markdown" else ""
     for run in runs:
         if arguments.format != "csv":
