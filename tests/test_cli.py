@@ -316,6 +316,7 @@ def test_benchmark_of_inference(tmp_path, capsys):
     assert (tmp_path / "nin.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_benchmark_of_simplifications_and_of_operators(tmp_path, capsys):
     assert main(["benchmark", "simplifications", "nin", "--root", "8", "--rounds", "1"]) == 0
     (_, _, *rows), _ = tables(capsys.readouterr().out)

@@ -237,7 +237,7 @@ def test_packing_leaves_int8s_scales_as_they_were(images, trained):
     assert scales["native"][1].shape == (16,)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_each_lowering_gives_the_same_file_but_for_rounding(images, trained, precision):
     graph = simplify(inference_graph(trained)).without_softmax()
     expected = tflite._outputs(graph, images)
@@ -320,7 +320,7 @@ def unusual_models():
     yield "a masked softmax", image, x
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_unusual_models(tmp_path, precision):
     for name, image, outputs in unusual_models():
         keras.utils.set_random_seed(1)
@@ -415,7 +415,7 @@ def test_networks_on_photographs(tmp_path, crops, network, options, precision):
     expected = model.predict(crops[6:], verbose=0)
     actual = interpreter.run(artifact.path.read_bytes(), crops[6:])
     if precision == "float32":
-        np.testing.assert_allclose(actual, expected, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
         assert artifact.top1_agreement == 1
     # Random weights amplify what rounding to eight bits loses; a wrong file has nothing of it.
     assert np.corrcoef(actual.ravel(), expected.ravel())[0, 1] > 0.9

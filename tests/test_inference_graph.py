@@ -78,9 +78,7 @@ def test_resnet_whose_stride_is_in_the_3x3_has_none_to_skip():
     [
         lambda: keras_roots.RootGoogLeNet(input_shape=(64, 64, 3), classes=3, root=4),
         lambda: keras_roots.RootNIN(root=8),
-        lambda: keras_roots.RootAlexNet(input_shape=(67, 67, 3), classes=3),
         lambda: keras_roots.RootResNet50V2(input_shape=(40, 56, 3), classes=3),
-        lambda: keras_roots.RootVGG11(input_shape=(32, 32, 3), classes=3),
     ],
 )
 def test_other_networks(build):
