@@ -6,8 +6,8 @@ import sys
 from keras_roots.cli.options import (
     add_format,
     add_root,
+    add_set,
     formatted,
-    option,
     require_folder,
     to_stderr,
 )
@@ -80,14 +80,7 @@ def add(commands) -> None:
     )
     command.add_argument("model", help="name of a network, such as resnet50")
     add_root(command, None, "may be repeated (default: 16 and 64)", action="append")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=option,
-        metavar="NAME=VALUE",
-        help="an option of the network's factory, such as geometry=deep-roots; may be repeated",
-    )
+    add_set(command)
     _add_precision(command)
     command.add_argument(
         "--threads", type=int, action="append", metavar="N", help="may be repeated (default: 1)"

@@ -4,7 +4,13 @@ import argparse
 import sys
 
 from keras_roots.cli.models import dense_and_grouped
-from keras_roots.cli.options import add_format, add_root, formatted, option
+from keras_roots.cli.options import (
+    add_format,
+    add_image_size_and_classes,
+    add_root,
+    add_set,
+    formatted,
+)
 
 
 def add(commands) -> None:
@@ -26,24 +32,8 @@ def add(commands) -> None:
         help="plain: all parameters, and the kernels' multiply-accumulates; paper: the rule of the "
         "published tables, without batch normalisation and with biases (default: %(default)s)",
     )
-    command.add_argument(
-        "--image-size",
-        type=int,
-        metavar="PIXELS",
-        help="height and width (default: the network's; a file that leaves them open needs it)",
-    )
-    command.add_argument(
-        "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=option,
-        metavar="NAME=VALUE",
-        help="an option of the network's factory, such as geometry=deep-roots or "
-        "stride_in_1x1=false; may be repeated",
-    )
+    add_image_size_and_classes(command)
+    add_set(command)
     command.add_argument(
         "--by",
         choices=("layer", "stage", "total"),

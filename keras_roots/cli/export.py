@@ -2,7 +2,13 @@
 
 import argparse
 
-from keras_roots.cli.options import add_root, option, require_folder, to_stderr
+from keras_roots.cli.options import (
+    add_image_size_and_classes,
+    add_root,
+    add_set,
+    require_folder,
+    to_stderr,
+)
 
 _IMAGES_TO_VERIFY = 8
 
@@ -24,23 +30,8 @@ def add(commands) -> None:
     command.add_argument(
         "--weights", metavar="FILE", help="of a network by name (default: random ones)"
     )
-    command.add_argument(
-        "--image-size",
-        type=int,
-        metavar="PIXELS",
-        help="height and width (default: the network's; a file that leaves them open needs it)",
-    )
-    command.add_argument(
-        "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=option,
-        metavar="NAME=VALUE",
-        help="an option of the network's factory, such as geometry=deep-roots; may be repeated",
-    )
+    add_image_size_and_classes(command)
+    add_set(command)
     command.add_argument("--format", choices=("tflite",), default="tflite")
     command.add_argument(
         "--precision",

@@ -35,12 +35,36 @@ def root(text: str) -> topology.Topology:
     )
 
 
-def option(text: str) -> tuple[str, object]:
+def _option(text: str) -> tuple[str, object]:
     """NAME=VALUE from the command line, where true and false are what they say."""
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE; received {text!r}")
     return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def add_image_size_and_classes(command) -> None:
+    command.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width (default: the network's; a file that leaves them open needs it)",
+    )
+    command.add_argument(
+        "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
+    )
+
+
+def add_set(command) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="an option of the network's factory, such as geometry=deep-roots or "
+        "stride_in_1x1=false; may be repeated",
+    )
 
 
 def add_format(command) -> None:

@@ -149,7 +149,7 @@ def _similar_choice(
         return row.shape.strides != shape.strides, abs(math.log(there / here))
 
     row = min(similar, key=distance)
-    best = fastest({way: time for way, time in row.milliseconds.items() if way != "split"})
+    best = fastest(row.milliseconds)
     merged = _merged(best, row.shape.groups)
     # Other networks' numbers of groups are no powers of two.
     lowering = best if merged == 1 else _packed(shape.groups, math.gcd(shape.groups, merged))
