@@ -102,7 +102,8 @@ def add(commands) -> None:
     command.add_argument(
         "--calibration",
         metavar="DIR",
-        help="folder of images to calibrate int8 with (default: random ones)",
+        help="folder of photographs to calibrate int8 with, normalised as ImageNet's (default: "
+        "random ones)",
     )
     command.add_argument(
         "--rounds", type=int, default=15, metavar="N", help="turns of each, of three inferences"
