@@ -10,27 +10,63 @@ from collections.abc import Callable
 import keras
 
 from keras_roots.initializers import CompoundHeNormal
+from keras_roots.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.lowering import choice, passes, ways
 from keras_roots.normalization import FusedBatchNormalization
 from keras_roots.topology import filter_groups
 
 
 @keras.saving.register_keras_serializable(package="keras_roots")
-class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose filter groups are fast on TensorFlow.
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` that is fast to train on CPUs, with filter groups above all.
 
-    The same arguments, weights, weight names and results; only the
-    convolution is computed another way (see `keras_roots.lowering`). On other
-    backends, and with groups=1, it is Keras's own convolution.
+    The same arguments but one, the same weights, weight names and results;
+    only how they are computed differs (see `keras_roots.lowering`): the kernel
+    gradients of 1x1 convolutions, bias gradients, and all of grouped
+    convolutions. What Keras computes as fast is left to it.
+
+    Args:
+        *args, **kwargs: those of `keras.layers.Conv2D`.
+        lowering: "auto", or one of `keras_roots.lowering.ways` for all passes:
+            "native", "split", "taps", "product", "packed-N", "packed-N-split".
 
     Input shape: [batch, height, width, channels] (channels_last), or
     [batch, channels, height, width]. Output shape: as Conv2D's.
+
+    Raises:
+        ValueError: unknown `lowering`, or one that the layer does not allow.
     """
 
-    def convolution_op(self, inputs, kernel):
-        if self.groups == 1 or keras.backend.backend() != "tensorflow":
-            return super().convolution_op(inputs, kernel)
-        from keras_roots import lowering
+    def __init__(self, *args, lowering: str = "auto", **kwargs):
+        super().__init__(*args, **kwargs)
+        if lowering != "auto":
+            ways.check(lowering, self.groups)
+        self.lowering = lowering
 
+    def shape_on(self, input_shape) -> LayerShape:
+        """What the layer's speed depends on, for an input shape, batch included."""
+        channels_last = self.data_format == "channels_last"
+        size = tuple(input_shape[1:3] if channels_last else input_shape[2:])
+        padding: Padding = ((0, 0), (0, 0))
+        if self.padding == "same" and None not in size:
+            padding = same_padding(size, self.kernel_size, self.strides, self.dilation_rate)
+        return LayerShape(
+            input_shape=(*size, input_shape[-1 if channels_last else 1]),
+            filters=self.filters,
+            kernel_size=tuple(self.kernel_size),
+            strides=tuple(self.strides),
+            dilation_rate=tuple(self.dilation_rate),
+            padding=padding,
+            groups=self.groups,
+        )
+
+    def call(self, inputs, training=None):
+        geometry = ways.Geometry(
+            tuple(self.strides), self.padding, tuple(self.dilation_rate), self.data_format
+        )
+        plan = choice.plan(inputs, self.shape_on(inputs.shape), geometry, self.lowering)
+        if plan is None or (self.groups == 1 and plan.uniform and not training):
+            return super().call(inputs)
         # TensorFlow's grouped convolution says nothing of an input smaller than the kernel, and
         # returns values.
         outputs_shape = self.compute_output_shape(tuple(inputs.shape))
@@ -39,9 +75,20 @@ class GroupedConv2D(keras.layers.Conv2D):
                 f"The output of layer '{self.name}' would be empty: its input, of shape "
                 f"{tuple(inputs.shape)}, is smaller than its kernel, {self.kernel_size}."
             )
-        return lowering.grouped_convolution(
-            inputs, kernel, self.strides, self.padding, self.dilation_rate, self.data_format
+        bias = self.bias if self.use_bias else None
+        outputs = passes.convolution(
+            inputs, self.kernel, bias, geometry, plan, training=bool(training)
         )
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def get_config(self):
+        config = super().get_config()
+        return config if self.lowering == "auto" else {**config, "lowering": self.lowering}
+
+
+@keras.saving.register_keras_serializable(package="keras_roots")
+class GroupedConv2D(Conv2D):
+    """The same, by the name that networks with filter groups know their grouped layers by."""
 
 
 def convolution(
@@ -59,7 +106,7 @@ def convolution(
 
     Returns:
         A function from tensor to tensor. Its layer is a `GroupedConv2D` where
-        there are groups, and else Keras's own.
+        there are groups, and else a `Conv2D` of this module.
 
     Raises:
         ValueError: when called, if `groups` does not divide the channels.
@@ -70,7 +117,7 @@ def convolution(
         data_format = kwargs.get("data_format") or keras.config.image_data_format()
         channels = x.shape[-1 if data_format == "channels_last" else 1]
         filter_groups(channels, filters, groups, layer=name or "conv2d")
-        layer = GroupedConv2D if groups > 1 else keras.layers.Conv2D
+        layer = GroupedConv2D if groups > 1 else Conv2D
         return layer(filters, kernel_size, groups=groups, name=name, **kwargs)(x)
 
     return apply

@@ -30,7 +30,7 @@ import keras
 from keras_roots import convolutions, tables
 from keras_roots.clone import clone, copy_adapted_state, copy_state, plain_copy
 from keras_roots.cost import cost
-from keras_roots.layers import GroupedConv2D
+from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.strides import stride_text
 from keras_roots.topology import (
     RootLike,
@@ -194,7 +194,7 @@ def rootify(
     def copy_layer(layer: keras.Layer) -> keras.Layer:
         if id(layer) not in groups:
             return plain_copy(layer)
-        own_class = type(layer) not in (keras.layers.Conv2D, GroupedConv2D)
+        own_class = type(layer) not in (keras.layers.Conv2D, Conv2D, GroupedConv2D)
         layer_class = type(layer) if own_class else GroupedConv2D
         return layer_class.from_config({**layer.get_config(), "groups": groups[id(layer)]})
 
@@ -319,7 +319,7 @@ def _reason(convolution: convolutions.Convolution, level: int | None, degree: in
         return f"{of_channels} have no common divisor"
     if level is None:
         return "without a known output stride"
-    if type(convolution.layer) not in (keras.layers.Conv2D, GroupedConv2D):
+    if type(convolution.layer) not in (keras.layers.Conv2D, Conv2D, GroupedConv2D):
         return f"of a class of its own ({type(convolution.layer).__name__})"
     if degree == 1:
         return "at a level of degree 1"

@@ -6,10 +6,11 @@ import keras
 
 from keras_roots.clone import clone, copy_state, plain_copy
 from keras_roots.initializers import CompoundHeNormal
-from keras_roots.layers import GroupedConv2D
+from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.normalization import FusedBatchNormalization
 
 _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
+    Conv2D: keras.layers.Conv2D,
     GroupedConv2D: keras.layers.Conv2D,
     FusedBatchNormalization: keras.layers.BatchNormalization,
 }
@@ -18,8 +19,9 @@ _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
 def to_stock(model: keras.Model) -> keras.Model:
     """Copies a model, with Keras's class for each of this package's.
 
-    Conv2D for GroupedConv2D, BatchNormalization for FusedBatchNormalization,
-    and an initialiser of the same distribution for CompoundHeNormal.
+    Keras's Conv2D for ours and for GroupedConv2D, BatchNormalization for
+    FusedBatchNormalization, and an initialiser of the same distribution for
+    CompoundHeNormal.
 
     The copy has the same names, weights and outputs, and loads where this
     package is not installed; but for AlexNet's, whose local response
@@ -41,7 +43,8 @@ def _stock_layer(layer: keras.Layer) -> keras.Layer:
     if type(layer) is keras.layers.Lambda:
         return plain_copy(layer)
     stock = _STOCK_LAYERS.get(type(layer), type(layer))
-    return stock.from_config(_stock_config(layer.get_config()))
+    config = _stock_config(layer.get_config())
+    return stock.from_config(_without_lowering(config) if stock is not type(layer) else config)
 
 
 def _stock_config(config):
@@ -60,8 +63,14 @@ def _stock_config(config):
                 "module": "keras.layers",
                 "class_name": stock.__name__,
                 "registered_name": None,
+                "config": _without_lowering(config["config"]),
             }
     return config
+
+
+def _without_lowering(config):
+    """Keras's convolutions have no such argument."""
+    return {key: value for key, value in config.items() if key != "lowering"}
 
 
 def _stock_initializer(config) -> keras.initializers.Initializer:

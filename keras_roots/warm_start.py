@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from keras_roots import graph
-from keras_roots.layers import GroupedConv2D
+from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.normalization import FusedBatchNormalization
 
 _RESTARTS = 3
@@ -202,7 +202,7 @@ class _Spaces:
             return "opaque"
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             return "opaque"
-        if type(layer) in (keras.layers.Conv2D, GroupedConv2D):
+        if type(layer) in (keras.layers.Conv2D, Conv2D, GroupedConv2D):
             return "mixes" if layer.groups == 1 else "opaque"
         if type(layer) is keras.layers.Dense:
             return "mixes" if len(call.input_shapes[0]) == 2 else "opaque"

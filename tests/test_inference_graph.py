@@ -10,7 +10,6 @@ from keras_roots.export.inference_graph import (
     Convolution,
     Subsampling,
     inference_graph,
-    same_padding,
 )
 from keras_roots.normalization import FusedBatchNormalization
 from tests import reference

@@ -25,8 +25,9 @@ from keras_roots.export.convert import PRECISIONS, Precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
-from keras_roots.export.tuning import LayerShape
+from keras_roots.export.tuning import random_convolution
 from keras_roots.files import replacing
+from keras_roots.layer_shape import LayerShape
 from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build
 from keras_roots.reporting import silent
@@ -249,7 +250,7 @@ def _product(precision: Precision) -> bytes:
     )
     images = np.random.default_rng(0).normal(size=(1, *shape.input_shape)).astype(np.float32)
     return convert(
-        shape.convolution("native"),
+        random_convolution(shape, "native"),
         shape.input_shape,
         name="product",
         precision=precision,

@@ -12,6 +12,7 @@ from keras_roots.export import choice, tuning
 from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
+from keras_roots.layer_shape import LayerShape
 from keras_roots.measure import Timings
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
@@ -32,7 +33,7 @@ class LayerTimings:
         timings: by lowering; of its dense twin by "dense" (with groups).
     """
 
-    shape: tuning.LayerShape
+    shape: LayerShape
     precision: Precision
     threads: int
     macs: int
@@ -77,7 +78,7 @@ def layers(
     for model in models:
         for step in simplify(inference_graph(model)).convolutions():
             if len(choice.candidates(step.operation)) > 1:
-                shape = tuning.LayerShape.of(step.operation)
+                shape = step.operation.shape
                 convolutions[shape] = step.operation
     if not convolutions:
         raise ValueError("These networks have no layer of several lowerings: no filter groups.")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from keras_roots.cli import benchmark_steps
 from keras_roots.cli.options import (
     add_format,
     add_root,
@@ -16,20 +17,7 @@ from keras_roots.cli.options import (
 def add(commands) -> None:
     benchmark = commands.add_parser("benchmark", help="measure speed on this machine")
     kinds = benchmark.add_subparsers(required=True, metavar="WHAT")
-    command = kinds.add_parser(
-        "train-step",
-        help="a train step: dense, with filter groups, and the latter in stock Keras",
-        description="Times train steps of a dense network, of the same with filter groups, and "
-        "of the latter with stock keras.layers.Conv2D, interleaved, on random images.",
-    )
-    command.add_argument("model", help="name of a network, such as resnet50")
-    add_root(command, default="16")
-    command.add_argument("--image-size", type=int, default=128, metavar="PIXELS")
-    command.add_argument("--batch-size", type=int, default=8, metavar="N")
-    command.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
-    )
-    command.set_defaults(run=_train_step)
+    benchmark_steps.add(kinds)
     command = kinds.add_parser(
         "build",
         help="building a network, beside one of keras.applications",
@@ -160,35 +148,6 @@ def _add_precision(command) -> None:
         choices=("float32", "int8"),
         help="may be repeated (default: both)",
     )
-
-
-def _train_step(arguments: argparse.Namespace) -> int:
-    from keras_roots.benchmark.train_step import train_step
-    from keras_roots.measure import conditions, describe
-
-    timings = train_step(
-        arguments.model,
-        arguments.root,
-        image_size=arguments.image_size,
-        batch_size=arguments.batch_size,
-        rounds=arguments.rounds,
-        progress=lambda done: print(f"round {done}/{arguments.rounds}", file=sys.stderr),
-    )
-    dense, grouped, stock = (timing.median for timing in timings.values())
-    print("| form | train step, s: median (10th to 90th percentile) | / dense |")
-    print("|---|---:|---:|")
-    for name, timing in timings.items():
-        median, p10, p90 = (timing.percentile(p) for p in (50, 10, 90))
-        print(f"| {name} | {median:.3f} ({p10:.3f} to {p90:.3f}) | {median / dense:.2f} |")
-    print(f"\n{arguments.root}: {stock / grouped:.1f} times faster than with stock convolutions")
-    record = conditions(
-        network=arguments.model,
-        image_size=arguments.image_size,
-        batch_size=arguments.batch_size,
-        rounds=arguments.rounds,
-    )
-    print(f"\n{describe(record)}")
-    return 0
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 LiteRT's XNNPACK computes eight (AVX2, NEON) or sixteen (AVX-512) filters of a
 group at a time, and int8 eight channels; narrower groups leave lanes empty.
-Merged with their neighbours (see `keras_roots.lowering.pack`) they fill them.
+Merged with their neighbours (see `keras_roots.lowering.ways.pack`) they fill them.
 How far it pays is a matter of measurement, not of that sentence.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from keras_roots.export import tuning
 from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import Convolution, InferenceGraph
+from keras_roots.layer_shape import LayerShape
+from keras_roots.lowering import ways
 from keras_roots.reporting import silent
 
 POLICIES = ("auto", "tuned", "native")
@@ -35,7 +37,7 @@ class Choice:
     """
 
     layer: str
-    shape: tuning.LayerShape
+    shape: LayerShape
     lowering: str
     reason: str
 
@@ -65,7 +67,7 @@ def choose(
     check_policy(policy)
     layers = {step.name: step.operation for step in graph.convolutions()}
     options = {name: names for name, layer in layers.items() if len(names := candidates(layer)) > 1}
-    shapes = {name: tuning.LayerShape.of(layers[name]) for name in options}
+    shapes = {name: layers[name].shape for name in options}
     if policy == "native":
         return [Choice(name, shapes[name], "native", "native was asked for") for name in options]
     if policy == "tuned":
@@ -92,24 +94,22 @@ def check_policy(policy: str) -> None:
 
 def candidates(layer: Convolution) -> list[str]:
     """The lowerings that come into question: those that are now and then the fastest."""
-    from keras_roots import lowering
-
     if layer.groups > 1:
         # Merging more than 16-fold has never paid.
         packed = [
             name
-            for name in lowering.packings(layer.groups)
-            if layer.groups // lowering.packed_groups(name, layer.groups) <= 16
+            for name in ways.packings(layer.groups)
+            if layer.groups // ways.packed_groups(name, layer.groups) <= 16
         ]
         return ["native", *packed]
-    if layer.input_shape[-1] <= _FEW_CHANNELS and lowering.foldable(
+    if layer.input_shape[-1] <= _FEW_CHANNELS and ways.foldable(
         (1, *layer.input_shape), layer.kernel.shape, layer.strides, layer.dilation_rate
     ):
         return ["native", "folded"]
     return ["native"]
 
 
-def _measured_choice(name: str, shape: tuning.LayerShape, row: tuning.Measurement | None) -> Choice:
+def _measured_choice(name: str, shape: LayerShape, row: tuning.Measurement | None) -> Choice:
     if row is None:  # Which `tuned` rules out.
         return Choice(name, shape, "native", "not measured")
     times = row.milliseconds
@@ -131,7 +131,7 @@ def _times(milliseconds: Mapping[str, float], best: str) -> str:
 
 def _similar_choice(
     name: str,
-    shape: tuning.LayerShape,
+    shape: LayerShape,
     measured: tuning.Measurements,
     precision: Precision,
 ) -> Choice:
@@ -157,25 +157,21 @@ def _similar_choice(
     return Choice(name, shape, lowering, reason)
 
 
-def _alike(one: tuning.LayerShape, other: tuning.LayerShape) -> bool:
+def _alike(one: LayerShape, other: LayerShape) -> bool:
     """Whether the same lowering can be expected to be the fastest for both."""
     if (one.groups == 1) != (other.groups == 1) or one.kernel_size != other.kernel_size:
         return False
     if one.groups == 1:
         return (one.input_shape[-1], one.strides) == (other.input_shape[-1], other.strides)
-    return _widths(one) == _widths(other)
+    return one.group_widths == other.group_widths
 
 
-def _widths(shape: tuning.LayerShape) -> tuple[int, int]:
-    return shape.input_shape[-1] // shape.groups, shape.filters // shape.groups
-
-
-def _choice_by_rule(name: str, shape: tuning.LayerShape, precision: Precision) -> Choice:
+def _choice_by_rule(name: str, shape: LayerShape, precision: Precision) -> Choice:
     """For layers unlike all that were measured."""
     if shape.groups == 1:
         lowering = "folded" if precision == "int8" else "native"
         return Choice(name, shape, lowering, "by rule: int8 multiplies eight channels at a time")
-    width = min(_widths(shape))
+    width = min(shape.group_widths)
     if width == 1 or width >= _WIDE_ENOUGH:
         reason = (
             "by rule: one channel or filter a group"
@@ -202,9 +198,7 @@ def _choice_by_rule(name: str, shape: tuning.LayerShape, precision: Precision) -
 
 def _merged(lowering: str, groups: int) -> int:
     """How many groups become one."""
-    from keras_roots.lowering import packed_groups
-
-    return groups // packed_groups(lowering, groups)
+    return groups // ways.packed_groups(lowering, groups)
 
 
 def _packed(groups: int, merged: int) -> str:

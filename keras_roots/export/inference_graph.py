@@ -13,9 +13,9 @@ import keras
 import numpy as np
 
 from keras_roots import graph
-from keras_roots.layers import GroupedConv2D
-
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from keras_roots.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.layers import Conv2D, GroupedConv2D
+from keras_roots.lowering import ways
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,25 +44,25 @@ class Convolution:
         return self.input_shape[-1] // self.kernel.shape[-2]
 
     @property
-    def output_shape(self) -> tuple[int, int, int]:
-        height, width = (
-            (size + sum(around) - (pixels - 1) * dilation - 1) // stride + 1
-            for size, around, pixels, dilation, stride in zip(
-                self.input_shape[:2],
-                self.padding,
-                self.kernel.shape[:2],
-                self.dilation_rate,
-                self.strides,
-                strict=True,
-            )
+    def shape(self) -> LayerShape:
+        return LayerShape(
+            input_shape=self.input_shape,
+            filters=self.kernel.shape[-1],
+            kernel_size=self.kernel.shape[:2],
+            strides=self.strides,
+            dilation_rate=self.dilation_rate,
+            padding=self.padding,
+            groups=self.groups,
         )
-        return height, width, self.kernel.shape[-1]
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        return self.shape.output_shape
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the kernel for one image, whatever the lowering."""
-        height, width, _ = self.output_shape
-        return height * width * self.kernel.size
+        return self.shape.macs
 
     @property
     def pointwise(self) -> bool:
@@ -71,44 +71,27 @@ class Convolution:
     def __call__(self, x):
         import tensorflow as tf
 
-        from keras_roots import lowering
-
         if self.lowering == "folded":
-            x = lowering.folded(x, self.kernel, self.strides[0], self.padding)
+            x = ways.folded(x, self.kernel, self.strides[0], self.padding)
         else:
             # A file shall hold the packed kernel, not the operations that pack it.
             kernel, way = self.kernel, self.lowering
-            groups = lowering.packed_groups(way, self.groups)
+            groups = ways.packed_groups(way, self.groups)
             if groups != self.groups:
                 with tf.init_scope():
-                    kernel = lowering.pack(tf.constant(kernel), self.groups, groups).numpy()
-                way = "native"
+                    kernel = ways.pack(tf.constant(kernel), self.groups, groups).numpy()
+                way = ways.after_packing(way)
             padding = "same" if self.padding == self._same() else "valid"
             if padding == "valid" and self.padding != ((0, 0), (0, 0)):
                 x = tf.pad(x, [(0, 0), *self.padding, (0, 0)])
-            x = lowering.convolve(
-                x, kernel, self.strides, padding, self.dilation_rate, "channels_last", way
-            )
+            geometry = ways.Geometry(self.strides, padding, self.dilation_rate)
+            x = ways.convolve(x, kernel, geometry, way)
         return tf.nn.bias_add(x, self.bias)
 
     def _same(self) -> Padding:
         return same_padding(
             self.input_shape[:2], self.kernel.shape[:2], self.strides, self.dilation_rate
         )
-
-
-def same_padding(sizes, kernel_size, strides, dilation_rate) -> Padding:
-    """What padding="same" means in TensorFlow, in zeros before and after."""
-    top_bottom, left_right = (
-        (total // 2, total - total // 2)
-        for total in (
-            max(0, (-(-size // stride) - 1) * stride + (pixels - 1) * dilation + 1 - size)
-            for size, pixels, stride, dilation in zip(
-                sizes, kernel_size, strides, dilation_rate, strict=True
-            )
-        )
-    )
-    return top_bottom, left_right
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -295,7 +278,7 @@ def inference_graph(model: keras.Model) -> InferenceGraph:
             for number, shape in zip(call.outputs, call.output_shapes, strict=True)
         )
         operation: Any
-        if _is_plain(call, (keras.layers.Conv2D, GroupedConv2D), 4):
+        if _is_plain(call, (keras.layers.Conv2D, Conv2D, GroupedConv2D), 4):
             operation = _convolution(call)
         elif _is_plain(call, (keras.layers.Dense,), 2):
             kernel, bias = _weights(call.layer, call.layer.units)

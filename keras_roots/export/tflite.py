@@ -29,6 +29,7 @@ from keras_roots.export.inference_graph import (
 from keras_roots.export.interpreter import run
 from keras_roots.export.simplify import simplify
 from keras_roots.files import replacing
+from keras_roots.lowering import ways
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
 
@@ -245,10 +246,8 @@ def _check_operators(content: bytes, graph: InferenceGraph) -> dict[str, int]:
 
 
 def _is_grouped(operation) -> bool:
-    from keras_roots.lowering import packed_groups
-
     if isinstance(operation, Convolution):
-        return operation.groups > 1 and packed_groups(operation.lowering, operation.groups) > 1
+        return operation.groups > 1 and ways.packed_groups(operation.lowering, operation.groups) > 1
     if not isinstance(operation, LayerCall):
         return False
     layer = operation.layer

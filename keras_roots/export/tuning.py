@@ -21,6 +21,7 @@ from keras_roots.export.convert import PRECISIONS, Precision, convert
 from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
 from keras_roots.files import replacing
+from keras_roots.layer_shape import LayerShape
 from keras_roots.measure import Timings, conditions, interleaved
 
 _FORMAT = 1
@@ -33,62 +34,20 @@ _CACHE_FILE = "lowerings.json"
 MEASURED = Path(__file__).with_name("measured.json")
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerShape:
-    """All of a convolution that its speed depends on.
-
-    Attributes:
-        input_shape: (height, width, channels).
-        filters, groups: their numbers.
-        kernel_size, strides, dilation_rate: (down, across).
-        padding: ((top, bottom), (left, right)).
-    """
-
-    input_shape: tuple[int, int, int]
-    filters: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int]
-    dilation_rate: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    groups: int
-
-    @classmethod
-    def of(cls, convolution: Convolution) -> "LayerShape":
-        height, width, _, filters = convolution.kernel.shape
-        return cls(
-            input_shape=convolution.input_shape,
-            filters=filters,
-            kernel_size=(height, width),
-            strides=convolution.strides,
-            dilation_rate=convolution.dilation_rate,
-            padding=convolution.padding,
-            groups=convolution.groups,
-        )
-
-    def __str__(self) -> str:
-        """Such as "56x56x64, 3x3, 64 filters in 16 groups"."""
-        kernel = "x".join(map(str, self.kernel_size))
-        stride = "" if self.strides == (1, 1) else "/" + "x".join(map(str, self.strides))
-        groups = "" if self.groups == 1 else f" in {self.groups} groups"
-        return (
-            f"{'x'.join(map(str, self.input_shape))}, {kernel}{stride}, "
-            f"{self.filters} filters{groups}"
-        )
-
-    def convolution(self, lowering: str, groups: int | None = None) -> Convolution:
-        """One of this shape, of random weights; `groups` in place of its own."""
-        rng = np.random.default_rng(0)
-        channels = self.input_shape[-1] // (groups or self.groups)
-        kernel = rng.normal(size=(*self.kernel_size, channels, self.filters))
-        return Convolution(
-            kernel=(kernel / np.sqrt(kernel[..., 0].size)).astype(np.float32),
-            bias=rng.normal(size=self.filters).astype(np.float32),
-            input_shape=self.input_shape,
-            strides=self.strides,
-            dilation_rate=self.dilation_rate,
-            padding=self.padding,
-            lowering=lowering,
-        )
+def random_convolution(shape: LayerShape, lowering: str, groups: int | None = None) -> Convolution:
+    """One of this shape, of random weights; `groups` in place of its own."""
+    rng = np.random.default_rng(0)
+    channels = shape.input_shape[-1] // (groups or shape.groups)
+    kernel = rng.normal(size=(*shape.kernel_size, channels, shape.filters))
+    return Convolution(
+        kernel=(kernel / np.sqrt(kernel[..., 0].size)).astype(np.float32),
+        bias=rng.normal(size=shape.filters).astype(np.float32),
+        input_shape=shape.input_shape,
+        strides=shape.strides,
+        dilation_rate=shape.dilation_rate,
+        padding=shape.padding,
+        lowering=lowering,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +144,9 @@ def measure(
         dense: whether to time its dense twin as well, as "dense".
         rounds: turns of each; a turn is one untimed run and five timed ones.
     """
-    layers = {name: shape.convolution(name) for name in candidates}
+    layers = {name: random_convolution(shape, name) for name in candidates}
     if dense:
-        layers["dense"] = shape.convolution("native", groups=1)
+        layers["dense"] = random_convolution(shape, "native", groups=1)
     calls = {name: _alone(layer, precision, threads) for name, layer in layers.items()}
     return interleaved(calls, rounds=rounds, per_turn=5, warmup=3, untimed_per_turn=1)
 

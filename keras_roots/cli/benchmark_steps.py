@@ -1,0 +1,192 @@
+"""`keras-roots benchmark steps | lowerings`: what runs in Keras, on TensorFlow or JAX."""
+
+import argparse
+
+from keras_roots.cli.options import (
+    add_format,
+    add_root,
+    add_set,
+    formatted,
+    require_folder,
+    to_stderr,
+)
+
+_PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def add(kinds) -> None:
+    command = kinds.add_parser(
+        "steps",
+        help="train steps or forward passes: stock Keras, and ours",
+        description="Times train steps (SGD with momentum) or forward passes of a network of "
+        "random weights, dense and with several filter groups, of stock Keras layers and of "
+        "ours, in turns; on Keras's backend, TensorFlow or JAX. Beside them stand the ratio of "
+        "multiply-accumulates, the proportional bound (our dense network without its spatial "
+        "convolutions, and of these the dense time divided by the groups), and how much of the "
+        "rate of a large matrix product each reaches.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16)", action="append")
+    add_set(command)
+    command.add_argument(
+        "--kind",
+        choices=("train", "forward"),
+        default="train",
+        help="(default: %(default)s); of forward passes, 'folded' is "
+        "keras_roots.export.inference_function",
+    )
+    command.add_argument(
+        "--xla", action="store_true", help="compile with XLA, as jit_compile=True does"
+    )
+    command.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="(default: the network's)"
+    )
+    command.add_argument("--batch-size", type=int, default=8, metavar="N")
+    command.add_argument(
+        "--precision",
+        choices=_PRECISIONS,
+        default="float32",
+        help="the half ones mixed (default: %(default)s)",
+    )
+    command.add_argument(
+        "--stock-root",
+        action="append",
+        metavar="R",
+        help="time stock Keras for these only, which takes long; none, or as --root (default: all)",
+    )
+    command.add_argument(
+        "--lowering",
+        metavar="NAME",
+        help="one for every grouped convolution of ours: native, split, packed-4, ... (default: "
+        "chosen layer by layer)",
+    )
+    command.add_argument(
+        "--no-bound",
+        action="store_true",
+        help="do not time what the bound needs; for networks in which it cannot be found",
+    )
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
+    )
+    add_format(command)
+    command.add_argument("-o", "--output", metavar="FILE", help="write all of it as CSV as well")
+    command.set_defaults(run=_steps)
+    command = kinds.add_parser(
+        "lowerings",
+        help="each pass of each grouped or 1x1 convolution by each of its lowerings",
+        description="Times the forward pass and the gradients of every distinct convolution of "
+        "networks alone, by each of its lowerings and beside its dense twin; in turns, on Keras's "
+        "backend, TensorFlow (compiled by XLA and not) or JAX. The fastest has an asterisk.",
+    )
+    command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16)", action="append")
+    _add_grid(command)
+    command.add_argument("--image-size", type=int, metavar="PIXELS")
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="turns of each, of two timed calls"
+    )
+    add_format(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the measurements as JSON as well, in the form that layers choose from",
+    )
+    command.set_defaults(run=_lowerings)
+
+
+def _add_grid(command) -> None:
+    command.add_argument(
+        "--context",
+        action="append",
+        choices=("tensorflow-cpu", "xla-cpu", "accelerator"),
+        help="may be repeated (default: those here)",
+    )
+    command.add_argument(
+        "--batch-size", type=int, action="append", metavar="N", help="may be repeated (default: 8)"
+    )
+    command.add_argument(
+        "--precision", action="append", choices=_PRECISIONS, help="may be repeated (float32)"
+    )
+    command.add_argument(
+        "--data-format",
+        action="append",
+        choices=("channels_last", "channels_first"),
+        help="of the layers; may be repeated (channels_last)",
+    )
+
+
+def _steps(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import steps
+    from keras_roots.cli.models import check_factory_options
+    from keras_roots.cli.options import root
+    from keras_roots.measure import conditions, describe
+
+    if arguments.output is not None:
+        require_folder(arguments.output)
+    options = dict(arguments.set)
+    check_factory_options(arguments.model, options)
+    stock_roots = arguments.stock_root
+    if stock_roots is not None:
+        stock_roots = [root(each) for each in stock_roots if each != "none"]
+    run = steps.steps(
+        arguments.model,
+        arguments.root or [16],
+        kind=arguments.kind,
+        xla=arguments.xla,
+        options=options,
+        image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
+        dtype=arguments.precision,
+        stock_roots=stock_roots,
+        lowering_of_all=arguments.lowering,
+        bound=not arguments.no_bound,
+        rounds=arguments.rounds,
+        report=to_stderr,
+    )
+    record = conditions(rounds=arguments.rounds)
+    print(formatted(steps.table(run), arguments.format))
+    if arguments.format != "csv":
+        without = ", ".join(f"{t * 1e3:.1f} ms ({form})" for form, t in run.without_spatial.items())
+        if without:
+            print(f"\nDense without spatial convolutions: {without}")
+        print(f"\nA large matrix product: {run.macs_per_second / 1e9:.1f} G MACs/s")
+        print(f"\n{describe({**steps.describe(run), **record})}")
+    if arguments.output is not None:
+        steps.write_csv(arguments.output, [run], record)
+        to_stderr(f"keras-roots: the figures are in {arguments.output}")
+    return 0
+
+
+def _lowerings(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import lowerings
+    from keras_roots.measure import conditions, describe
+    from keras_roots.models import build, network
+
+    if arguments.output is not None:
+        require_folder(arguments.output)
+    for name in arguments.model:
+        network(name)  # Raises if it is unknown.
+    size = arguments.image_size
+    options = {} if size is None else {"input_shape": (size, size, 3)}
+    models = [
+        build(name, root=each, **options)
+        for name in arguments.model
+        for each in arguments.root or [16]
+    ]
+    results = lowerings.lowerings(
+        models,
+        contexts=arguments.context,
+        batches=arguments.batch_size or [8],
+        dtypes=arguments.precision or ["float32"],
+        data_formats=arguments.data_format or ["channels_last"],
+        rounds=arguments.rounds,
+        report=to_stderr,
+    )
+    print(formatted(lowerings.table(results), arguments.format))
+    if arguments.format != "csv":
+        print(f"\n{describe(conditions(rounds=arguments.rounds))}")
+    if arguments.output is not None:
+        lowerings.measurements(results).write(arguments.output)
+        to_stderr(f"keras-roots: the measurements are in {arguments.output}")
+    return 0

@@ -1,0 +1,106 @@
+"""How fast each lowering of each pass is: measurements, read and written.
+
+`measured.json` beside this file is what `keras-roots benchmark lowerings`
+wrote, and what `choice` chooses from.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_roots.files import replacing
+from keras_roots.layer_shape import LayerShape
+from keras_roots.lowering.passes import DIRECTIONS
+
+_FORMAT = 1
+MEASURED = Path(__file__).with_name("measured.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Median milliseconds of one pass of a layer by lowering.
+
+    Attributes:
+        context: where it was computed, see `choice.CONTEXTS`.
+        direction: of `passes.DIRECTIONS`.
+        batch: images.
+        dtype, data_format: "float32", "channels_last" and the like.
+        shape: of the layer.
+        milliseconds: by lowering.
+    """
+
+    context: str
+    direction: str
+    batch: int
+    dtype: str
+    data_format: str
+    shape: LayerShape
+    milliseconds: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurements:
+    """Measurements of one machine, and what they hold for."""
+
+    conditions: Mapping[str, Any]
+    rows: tuple[Measurement, ...]
+
+    def write(self, path: str | os.PathLike) -> None:
+        """As JSON, a measurement a line; a file that is there already is replaced at once."""
+        rows = ",\n".join(json.dumps(dataclasses.asdict(row)) for row in self.rows)
+        with replacing(path) as temporary:
+            temporary.write_text(
+                f'{{"format": {_FORMAT},\n"conditions": {json.dumps(dict(self.conditions))},\n'
+                f'"measurements": [\n{rows}\n]}}\n',
+                encoding="utf-8",
+            )
+
+
+def read(path: str | os.PathLike) -> Measurements:
+    """Reads what `Measurements.write` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not such a file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
+        return Measurements(
+            dict(content["conditions"]), tuple(map(_measurement, content["measurements"]))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"'{path}' is no file of measurements: {error}") from error
+
+
+def _measurement(row: Mapping[str, Any]) -> Measurement:
+    milliseconds = {str(name): float(time) for name, time in row["milliseconds"].items()}
+    if not milliseconds or any(not time > 0 for time in milliseconds.values()):
+        raise ValueError(f"expected times above 0, not {milliseconds}")
+    if row["direction"] not in DIRECTIONS:
+        raise ValueError(f"expected a direction of {DIRECTIONS}, not {row['direction']!r}")
+    shape = LayerShape(**{key: _tuples(value) for key, value in row["shape"].items()})
+    return Measurement(
+        str(row["context"]),
+        row["direction"],
+        int(row["batch"]),
+        str(row["dtype"]),
+        str(row["data_format"]),
+        shape,
+        milliseconds,
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@functools.cache
+def brought() -> Measurements:
+    """Those that come with this package; none where it has no such file."""
+    return read(MEASURED) if MEASURED.is_file() else Measurements({}, ())
