@@ -317,15 +317,14 @@ def taps(inputs, kernel, padding, strides=(1, 1), dilation_rate=(1, 1)):
 def _product(inputs, kernel, geometry: Geometry):
     if (
         tuple(kernel.shape[:2]) != (1, 1)
-        or tuple(geometry.strides) != (1, 1)
         or geometry.data_format != "channels_last"
         or inputs.shape[-1] != kernel.shape[-2]
     ):
-        raise ValueError(
-            "lowering='product' is for 1x1 convolutions of stride 1, without groups, channels last"
-        )
+        raise ValueError("lowering='product' is for 1x1 convolutions without groups, channels last")
     channels, filters = kernel.shape[-2:]
+    down, across = geometry.strides
+    x = inputs if down == across == 1 else inputs[:, ::down, ::across]
     outputs = keras.ops.matmul(
-        keras.ops.reshape(inputs, (-1, channels)), keras.ops.reshape(kernel, (channels, filters))
+        keras.ops.reshape(x, (-1, channels)), keras.ops.reshape(kernel, (channels, filters))
     )
-    return keras.ops.reshape(outputs, (*keras.ops.shape(inputs)[:-1], filters))
+    return keras.ops.reshape(outputs, (*keras.ops.shape(x)[:-1], filters))
