@@ -6,7 +6,7 @@ Efficiency with Hierarchical Filter Groups", arXiv:1605.06489.
 
 import importlib.metadata
 
-from keras_roots import auxiliary_heads, initializers, layers, topology
+from keras_roots import auxiliary_heads, initializers, layers, lowering, optimizers, topology
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.cost import Cost, LayerCost, cost
 from keras_roots.models import (
@@ -67,6 +67,8 @@ __all__ = [
     "initializers",
     "layers",
     "list_models",
+    "lowering",
+    "optimizers",
     "plan",
     "root",
     "rootify",

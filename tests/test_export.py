@@ -4,12 +4,13 @@ import pytest
 import tensorflow as tf
 
 import keras_roots
-from keras_roots import export, lowering
+from keras_roots import export
 from keras_roots.export import interpreter, tflite
 from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.layers import GroupedConv2D
+from keras_roots.lowering import ways
 
 
 @pytest.fixture(scope="module", name="images")
@@ -42,8 +43,8 @@ def test_one_operator_for_each_convolution(tmp_path, images, root):
 
 
 def test_a_convolution_split_in_its_groups_is_refused(tmp_path, images, monkeypatch):
-    convolve = lowering.convolve
-    monkeypatch.setattr(lowering, "convolve", lambda *given: convolve(*given[:-1], "split"))
+    convolve = ways.convolve
+    monkeypatch.setattr(ways, "convolve", lambda *given: convolve(*given[:-1], "split"))
     with pytest.raises(RuntimeError, match="0 grouped convolutions, where the model has 2"):
         export.export_tflite(keras_roots.RootNIN(root=8), tmp_path / "nin.tflite", images)
     assert [file.name for file in tmp_path.iterdir()] == []

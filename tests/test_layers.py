@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_roots.layers import GroupedConv2D, convolution, root_module
+from keras_roots.layers import Conv2D, GroupedConv2D, convolution, root_module
 from tests import reference
 
 # Relative to the largest value: sums in another order, and the rounding of half precision.
@@ -214,7 +214,7 @@ def test_root_module_without_names_normalisation_or_groups():
     inputs = keras.Input((8, 8, 16))
     model = keras.Model(inputs, root_module(32, 3, groups=1, normalization=None)(inputs))
     kinds = [type(layer) for layer in model.layers[1:]]
-    assert kinds == [keras.layers.Conv2D, keras.layers.Activation, keras.layers.Conv2D]
+    assert kinds == [Conv2D, keras.layers.Activation, Conv2D]
 
 
 def test_groups_that_do_not_divide_name_the_layer():

@@ -54,7 +54,7 @@ class PassTimings:
     @property
     def measurement(self) -> measured.Measurement:
         """What a choice is made from."""
-        milliseconds = {name: each.median * 1e3 for name, each in self.lowerings.items()}
+        milliseconds = {name: round(each.median * 1e3, 4) for name, each in self.lowerings.items()}
         return measured.Measurement(
             self.context,
             self.direction,

@@ -81,7 +81,13 @@ def add(kinds) -> None:
     command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
     add_root(command, None, "may be repeated (default: 16)", action="append")
     _add_grid(command)
-    command.add_argument("--image-size", type=int, metavar="PIXELS")
+    command.add_argument(
+        "--image-size",
+        type=int,
+        action="append",
+        metavar="PIXELS",
+        help="may be repeated (default: the network's)",
+    )
     command.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="turns of each, of two timed calls"
     )
@@ -167,12 +173,12 @@ def _lowerings(arguments: argparse.Namespace) -> int:
         require_folder(arguments.output)
     for name in arguments.model:
         network(name)  # Raises if it is unknown.
-    size = arguments.image_size
-    options = {} if size is None else {"input_shape": (size, size, 3)}
+    sizes = [{"input_shape": (size, size, 3)} for size in arguments.image_size or ()]
     models = [
         build(name, root=each, **options)
         for name in arguments.model
         for each in arguments.root or [16]
+        for options in sizes or [{}]
     ]
     results = lowerings.lowerings(
         models,

@@ -76,10 +76,18 @@ def convolution(inputs, kernel, bias, geometry: Geometry, plan: Plan, *, trainin
 
         return _biased(outputs, bias[0] if bias else None, geometry), gradients
 
-    operands = [keras.ops.convert_to_tensor(value) for value in (inputs, kernel)]
-    if bias is not None:
-        operands.append(keras.ops.convert_to_tensor(bias))
-    return keras.ops.custom_gradient(convolved)(*operands)
+    operands = (inputs, kernel) if bias is None else (inputs, kernel, bias)
+    return keras.ops.custom_gradient(convolved)(*map(_read, operands))
+
+
+def _read(value):
+    """A tensor; Keras's `convert_to_tensor` leaves TensorFlow's variables what they are."""
+    value = keras.ops.convert_to_tensor(value)
+    if keras.backend.backend() != "tensorflow":
+        return value
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value)
 
 
 def _plainly(inputs, kernel, bias, geometry: Geometry, plan: Plan, training: bool, dtype: str):

@@ -227,11 +227,17 @@ def _native(inputs, kernel, geometry: Geometry):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        strides = geometry.strides
+        grouped = inputs.shape[geometry.channel_axis] != kernel.shape[-2]
+        if grouped and tuple(kernel.shape[:2]) == (1, 1) and strides[0] != strides[1]:
+            # The gradients that TensorFlow 2.21 has of such a one on a CPU write beyond their
+            # memory. The pixels that it reads are taken first.
+            inputs, strides = _subsampled(inputs, geometry), (1, 1)
         # Keras's own compiles each grouped convolution with XLA, whatever the device.
         return tf.nn.convolution(
             inputs,
             kernel,
-            geometry.strides,
+            strides,
             geometry.padding.upper(),
             data_format="NHWC" if geometry.data_format == "channels_last" else "NCHW",
             dilations=geometry.dilation_rate,
@@ -322,9 +328,18 @@ def _product(inputs, kernel, geometry: Geometry):
     ):
         raise ValueError("lowering='product' is for 1x1 convolutions without groups, channels last")
     channels, filters = kernel.shape[-2:]
-    down, across = geometry.strides
-    x = inputs if down == across == 1 else inputs[:, ::down, ::across]
+    x = _subsampled(inputs, geometry)
     outputs = keras.ops.matmul(
         keras.ops.reshape(x, (-1, channels)), keras.ops.reshape(kernel, (channels, filters))
     )
     return keras.ops.reshape(outputs, (*keras.ops.shape(x)[:-1], filters))
+
+
+def _subsampled(inputs, geometry: Geometry):
+    """The pixels that a 1x1 convolution reads."""
+    down, across = geometry.strides
+    if down == across == 1:
+        return inputs
+    if geometry.data_format == "channels_last":
+        return inputs[:, ::down, ::across]
+    return inputs[:, :, ::down, ::across]
