@@ -332,11 +332,11 @@ def table(run: Run) -> Table:
     has_stock = (_DENSE, "stock") in run.steps
     header = ["network", "MACs / dense"]
     for form in forms:
-        header += [f"{form}, ms (10th to 90th percentile)", "/ dense of its kind"]
+        header += [f"{form}, ms (10th to 90th percentile)", f"{form} / dense {form}"]
         if form != "stock":
-            header += ["/ stock dense"] if has_stock else []
-            header += ["/ bound"] if run.bounds else []
-        header.append("of the matrix product's rate")
+            header += [f"{form} / dense stock"] if has_stock else []
+            header += [f"{form} / bound"] if run.bounds else []
+        header.append(f"{form}, of the product's rate")
     rows = []
     for topology in dict.fromkeys(topology for topology, _ in run.steps):
         macs = next(step.macs for (each, _), step in run.steps.items() if each == topology)
