@@ -141,7 +141,7 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["demo", "--root", "1"], "root=2 or more"),
         (["benchmark", "build", "nin", "--reference", "ResNet51"], "Did you mean 'ResNet50'"),
         (["benchmark", "build", "nin", "--rounds", "0"], "rounds of 1 or more"),
-        (["benchmark", "train-step", "vgg"], "Unknown model 'vgg'"),
+        (["benchmark", "steps", "vgg"], "Unknown model 'vgg'"),
         (["export", "nin", "-o", "missing/a.tflite"], "no folder 'missing'"),
         (["export", "resnet51", "-o", "a.tflite"], "Did you mean 'resnet50'"),
         (["export", "a.keras", "-o", "a.tflite"], "no file 'a.keras'"),
@@ -170,8 +170,17 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["benchmark", "operators", __file__], "is no TFLite file"),
         (["benchmark", "inference", "nin", "--threads", "0"], "rounds and threads of 1 or more"),
         (["benchmark", "inference", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
-        (["benchmark", "train-step", "nin", "--rounds", "0"], "rounds"),
-        (["benchmark", "train-step", "nin", "--batch-size", "0"], "batch_size"),
+        (["benchmark", "steps", "nin", "--rounds", "0"], "batch_size and rounds of 1"),
+        (["benchmark", "steps", "nin", "--batch-size", "0"], "batch_size and rounds of 1"),
+        (["benchmark", "steps", "nin", "--lowering", "fast"], "Expected lowering="),
+        (["benchmark", "steps", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),
+        (["benchmark", "steps", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
+        (["benchmark", "lowerings", "net"], "Unknown model 'net'"),
+        (["benchmark", "lowerings", "nin", "--rounds", "0"], "rounds and batch sizes of 1"),
+        (["benchmark", "lowerings", "nin", "-o", "missing/a.json"], "no folder 'missing'"),
+        (["benchmark", "accelerator", "net", "-o", "results"], "Unknown model 'net'"),
+        (["lowerings", "net"], "Unknown model 'net'"),
+        (["lowerings", "a.keras"], "no file 'a.keras'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -368,3 +377,20 @@ def test_as_a_module():
     assert result.returncode == 2
     assert "Unknown model 'nope'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_lowerings_of_a_network_and_of_a_file(tmp_path, capsys):
+    assert main(["lowerings", "nin", "--root", "8", "--context", "xla-cpu"]) == 0
+    ((header, _, *rows),) = tables(capsys.readouterr().out)
+    assert header == ["layer", "shape", "pass", "lowering", "why"]
+    found = {tuple(row[1:4]) for row in rows if "8 groups" in row[1]}
+    shape = "16x16x96, 5x5, 192 filters in 8 groups"
+    assert {direction for each, direction, _ in found if each == shape} == {
+        "forward",
+        "input gradient",
+        "kernel gradient",
+    }
+    saved = tmp_path / "stock.keras"
+    keras_roots.to_stock(keras_roots.RootNIN()).save(saved)
+    assert main(["lowerings", str(saved)]) == 2
+    assert "has no convolution of keras_roots" in capsys.readouterr().err

@@ -1,5 +1,3 @@
-import pytest
-
 from keras_roots.measure import Timings, conditions, describe, interleaved
 
 
@@ -28,12 +26,3 @@ def test_conditions_name_machine_and_versions():
     assert record["cores"] >= 1
     assert {"date", "processor", "python", "tensorflow", "keras"} <= set(record)
     assert describe({"threads": 1, "batch": 2}) == "threads 1, batch 2"
-
-
-@pytest.mark.slow
-def test_train_step_of_three_forms():
-    from keras_roots.benchmark.train_step import train_step
-
-    timings = train_step("nin", 8, image_size=16, batch_size=2, rounds=2)
-    assert list(timings) == ["dense", "root-8", "root-8, stock keras.layers.Conv2D"]
-    assert all(len(timing.seconds) == 2 for timing in timings.values())

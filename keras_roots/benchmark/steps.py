@@ -25,6 +25,7 @@ from keras_roots.files import replacing
 from keras_roots.layers import GroupedConv2D
 from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build
+from keras_roots.models.application import shape_of_size
 from keras_roots.optimizers import SGD
 from keras_roots.reporting import silent
 from keras_roots.stock import to_stock
@@ -114,7 +115,8 @@ def steps(
         dtype: "float32", or "bfloat16" or "float16", in mixed precision.
         stock_roots: those of which stock Keras is timed too; all by default.
         lowering_of_all: one for every grouped convolution of ours.
-        bound: whether to time what the proportional bound needs.
+        bound: whether to time what the proportional bound needs, where all
+            grouped convolutions keep the shape and so can be left out.
         rounds: timed steps of each.
         report: takes lines of progress.
 
@@ -135,7 +137,7 @@ def steps(
     stock = set(topologies if stock_roots is None else map(as_topology, stock_roots))
     options = dict(options or {})
     if image_size is not None:
-        options["input_shape"] = (image_size, image_size, 3)
+        options["input_shape"] = shape_of_size(image_size, 3)
     forms = _forms(kind, dtype)
     candidates: dict[Any, Callable] = {}
     macs, levels = {}, {}
@@ -149,9 +151,12 @@ def steps(
                 network_of_form = to_stock(model) if form == "stock" else model
                 candidates[topology, form] = _step(network_of_form, kind, form, context, batch_size)
         spatial = _levels(levels) if bound else {}
+        dense = build(network, root=1, **options)
+        if any(_changes_shape(dense.get_layer(name)) for name in spatial):
+            spatial = {}
         for left_out in (*sorted(set(spatial.values())), _ALL) if spatial else ():
             names = [name for name, level in spatial.items() if left_out in (level, _ALL)]
-            thinner = _without(build(network, root=1, **options), names)
+            thinner = _without(dense, names)
             for form in forms:
                 report(f"tracing {network} dense without level {left_out}, {form}")
                 candidates[left_out, form] = _step(thinner, kind, form, context, batch_size)
@@ -232,22 +237,12 @@ def _levels(groups: dict[Topology, dict[str, int]]) -> dict[str, int]:
     return {name: numbers[degrees[name]] for name in names}
 
 
-def _without(model: keras.Model, names: Sequence[str]) -> keras.Model:
-    """A copy in which these layers hand on what they get.
+def _changes_shape(layer: keras.Layer) -> bool:
+    return layer.output.shape != layer.input.shape
 
-    Raises:
-        ValueError: one of them changes the shape.
-    """
-    changing = [
-        layer.name
-        for layer in model.layers
-        if layer.name in names and layer.output.shape != layer.input.shape
-    ]
-    if changing:
-        raise ValueError(
-            f"'{changing[0]}' of {model.name} changes the shape of what it is called on, and "
-            "cannot be left out to find the proportional bound. Ask for none."
-        )
+
+def _without(model: keras.Model, names: Sequence[str]) -> keras.Model:
+    """A copy in which these layers, which keep the shape, hand on what they get."""
 
     def copy(layer):
         if layer.name in names:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from keras_roots.cli import benchmark, cost, demo, export, reproduce
+from keras_roots.cli import benchmark, cost, demo, export, lowerings, reproduce
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,5 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     cost.add(commands)
     reproduce.add(commands)
     export.add(commands)
+    lowerings.add(commands)
     benchmark.add(commands)
     return parser

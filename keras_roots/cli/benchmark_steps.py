@@ -1,4 +1,4 @@
-"""`keras-roots benchmark steps | lowerings`: what runs in Keras, on TensorFlow or JAX."""
+"""`keras-roots benchmark steps | lowerings | accelerator`: what runs in Keras."""
 
 import argparse
 
@@ -8,10 +8,12 @@ from keras_roots.cli.options import (
     add_set,
     formatted,
     require_folder,
+    root,
     to_stderr,
 )
 
 _PRECISIONS = ("float32", "bfloat16", "float16")
+_DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def add(kinds) -> None:
@@ -50,6 +52,7 @@ def add(kinds) -> None:
     )
     command.add_argument(
         "--stock-root",
+        type=lambda text: None if text == "none" else root(text),
         action="append",
         metavar="R",
         help="time stock Keras for these only, which takes long; none, or as --root (default: all)",
@@ -63,7 +66,8 @@ def add(kinds) -> None:
     command.add_argument(
         "--no-bound",
         action="store_true",
-        help="do not time what the bound needs; for networks in which it cannot be found",
+        help="do not time what the bound needs (which exists where the grouped convolutions keep "
+        "the shape)",
     )
     command.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
@@ -99,6 +103,46 @@ def add(kinds) -> None:
         help="write the measurements as JSON as well, in the form that layers choose from",
     )
     command.set_defaults(run=_lowerings)
+    command = kinds.add_parser(
+        "accelerator",
+        help="all that says which lowerings a GPU should get; hours",
+        description="Times a network's grouped convolutions alone by each lowering, pass by pass, "
+        "and train steps and forward passes of whole networks with the groups as they stand, "
+        "split and packed; in every combination of batch size, type and data format; compiled by "
+        "XLA, on Keras's backend (KERAS_BACKEND=jax where TensorFlow sees no GPU). An interrupted "
+        "run goes on if given the same folder.",
+    )
+    command.add_argument("model", help="name of a network, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16 and 64)", action="append")
+    command.add_argument("--image-size", type=int, metavar="PIXELS")
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        action="append",
+        metavar="N",
+        help="may be repeated (default: 1, 32 and 256)",
+    )
+    command.add_argument(
+        "--precision",
+        action="append",
+        choices=_PRECISIONS,
+        help="may be repeated (default: float32, as the device computes it, and bfloat16)",
+    )
+    command.add_argument(
+        "--data-format",
+        action="append",
+        choices=_DATA_FORMATS,
+        help="may be repeated (default: both)",
+    )
+    command.add_argument(
+        "--kind",
+        action="append",
+        choices=("train", "forward"),
+        help="of whole networks' steps; may be repeated (default: both)",
+    )
+    command.add_argument("--rounds", type=int, default=10, metavar="N", help="turns of each")
+    command.add_argument("-o", "--output", required=True, metavar="FOLDER")
+    command.set_defaults(run=_accelerator)
 
 
 def _add_grid(command) -> None:
@@ -117,7 +161,7 @@ def _add_grid(command) -> None:
     command.add_argument(
         "--data-format",
         action="append",
-        choices=("channels_last", "channels_first"),
+        choices=_DATA_FORMATS,
         help="of the layers; may be repeated (channels_last)",
     )
 
@@ -125,7 +169,6 @@ def _add_grid(command) -> None:
 def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import steps
     from keras_roots.cli.models import check_factory_options
-    from keras_roots.cli.options import root
     from keras_roots.measure import conditions, describe
 
     if arguments.output is not None:
@@ -134,7 +177,7 @@ def _steps(arguments: argparse.Namespace) -> int:
     check_factory_options(arguments.model, options)
     stock_roots = arguments.stock_root
     if stock_roots is not None:
-        stock_roots = [root(each) for each in stock_roots if each != "none"]
+        stock_roots = [each for each in stock_roots if each is not None]
     run = steps.steps(
         arguments.model,
         arguments.root or [16],
@@ -195,4 +238,27 @@ def _lowerings(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         lowerings.measurements(results).write(arguments.output)
         to_stderr(f"keras-roots: the measurements are in {arguments.output}")
+    return 0
+
+
+def _accelerator(arguments: argparse.Namespace) -> int:
+    from keras_roots.benchmark import accelerator
+    from keras_roots.files import results_folder
+    from keras_roots.models import network
+
+    network(arguments.model)  # Raises if it is unknown.
+    folder = results_folder(arguments.output, overwrite=True)  # What is there is kept.
+    for what, path in accelerator.accelerator(
+        arguments.model,
+        arguments.root or [16, 64],
+        folder,
+        batches=arguments.batch_size or (1, 32, 256),
+        dtypes=arguments.precision or ("float32", "bfloat16"),
+        data_formats=arguments.data_format or _DATA_FORMATS,
+        kinds=arguments.kind or ("train", "forward"),
+        image_size=arguments.image_size,
+        rounds=arguments.rounds,
+        report=to_stderr,
+    ):
+        print(f"{what}: {path}", flush=True)
     return 0

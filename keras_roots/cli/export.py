@@ -95,6 +95,8 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.calibration is not None:
         calibration.require_images(arguments.calibration)
     model = one(arguments)
+    if arguments.weights is None and not arguments.model.endswith(".keras"):
+        to_stderr("the weights are random: the file is for timing only (see --weights)")
     shape = tflite.input_shape(without_auxiliary_heads(model))
     if arguments.calibration is None:
         images = np.random.default_rng(0).normal(size=(_IMAGES_TO_VERIFY, *shape))

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from keras_roots import topology
-from keras_roots.cli.options import to_stderr
 
 
 def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
@@ -38,8 +37,6 @@ def one(arguments: argparse.Namespace):
         options = _factory_options(arguments, size)
         if arguments.root is not None:
             options["root"] = arguments.root
-        if arguments.weights is None:
-            to_stderr("the weights are random: the file is for timing only (see --weights)")
         return build(arguments.model, weights=arguments.weights, **options)
     for name in ("root", "weights", "classes", "set"):
         if getattr(arguments, name):

@@ -29,6 +29,8 @@ from keras_roots.lowering.passes import DIRECTIONS, Plan
 from keras_roots.lowering.ways import Geometry, Lowering
 
 CONTEXTS = ("tensorflow-cpu", "xla-cpu", "accelerator")
+# Of a whole network: groups merged until they are wide enough, as each layer needs it.
+PACKED = "packed"
 # Another lowering than native must be faster by this.
 _MARGIN = 0.03
 # So many channels a group, and filters, `taps` reads at most.
@@ -49,10 +51,15 @@ _context: contextvars.ContextVar[str | None] = contextvars.ContextVar(
 def forced(lowering: Lowering) -> Iterator[None]:
     """Every grouped convolution traced inside this block takes `lowering` in all passes.
 
+    Args:
+        lowering: of `ways`; or "packed": groups merged until they have 16
+            channels or filters.
+
     Raises:
         ValueError: unknown lowering.
     """
-    ways.check(lowering)
+    if lowering != PACKED:
+        ways.check(lowering)
     token = _forced.set(lowering)
     try:
         yield
@@ -115,6 +122,8 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     if asked is None and lowering != "auto":
         asked = lowering
     context = _context.get() or _context_of(inputs)
+    if asked == PACKED:
+        asked = _packed_to_enough(shape, "split" if context == "xla-cpu" else "native")
     if asked is not None:
         ways.check(asked, shape.groups)
         return Plan.of(asked, plain=on_cpu(context) and asked != "native")
@@ -283,14 +292,17 @@ def _by_rule(shape: LayerShape, context: str, direction: str, possible: list[Low
         return Choice("native", f"by rule: {'oneDNN' if on_cpu(context) else 'cuDNN'} has it")
     if "taps" in possible:
         return Choice("taps", f"by rule: {max(shape.group_widths)} channels a group are few")
+    return Choice(
+        _packed_to_enough(shape, "split"), f"by rule: groups of {_ENOUGH} channels or more"
+    )
+
+
+def _packed_to_enough(shape: LayerShape, then: Lowering) -> Lowering:
     width, groups = min(shape.group_widths), shape.groups
     merged = next(
         (n for n in range(1, groups + 1) if groups % n == 0 and n * width >= _ENOUGH), groups
     )
-    return Choice(
-        ways.packed(groups, groups // merged, "split"),
-        f"by rule: groups of {_ENOUGH} channels or more",
-    )
+    return ways.packed(groups, groups // merged, then)
 
 
 def _context_of(inputs) -> str | None:

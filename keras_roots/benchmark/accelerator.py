@@ -1,0 +1,110 @@
+"""All that says which lowering a GPU should get: its layers alone, and whole networks.
+
+Each piece is a file in one folder, and is not measured again where its file
+is there already, so that an interrupted run goes on.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from keras_roots.benchmark import lowerings, steps
+from keras_roots.files import replacing
+from keras_roots.lowering.choice import PACKED
+from keras_roots.measure import conditions
+from keras_roots.models import build
+from keras_roots.reporting import silent
+from keras_roots.topology import RootLike
+
+LOWERINGS = ("native", "split", PACKED)
+
+
+def accelerator(
+    network: str,
+    roots: Sequence[RootLike],
+    folder: Path,
+    *,
+    batches: Sequence[int] = (1, 32, 256),
+    dtypes: Sequence[str] = ("float32", "bfloat16"),
+    data_formats: Sequence[str] = ("channels_last", "channels_first"),
+    kinds: Sequence[str] = steps.KINDS,
+    image_size: int | None = None,
+    rounds: int = 10,
+    report: Callable[[str], object] = silent,
+) -> Iterator[tuple[str, Path]]:
+    """Measures on Keras's backend, TensorFlow or JAX, compiled by XLA.
+
+    Args:
+        network: a registry name.
+        roots: filter groups; the dense network is always measured beside.
+        folder: of the files, exists.
+        batches, dtypes, data_formats, kinds: all combinations of these.
+        image_size: height and width; the network's own by default.
+        rounds: turns of each candidate.
+        report: takes lines of progress.
+
+    Yields:
+        What was measured, in words, and its file: `layers.json` (as
+        `lowering.choice` reads it) and `layers.csv`, and a CSV file for each
+        kind of step, lowering, batch, type and format of whole networks.
+    """
+    size = {} if image_size is None else {"input_shape": (image_size, image_size, 3)}
+    (context, *others) = lowerings.contexts_here()
+    context = others[0] if others else context  # On a CPU, that of XLA.
+    layers = folder / "layers.json"
+    if layers.exists():
+        report(f"'{layers}' is there already")
+    else:
+        with _image_data_format("channels_last"):
+            models = [build(network, root=root, **size) for root in roots]
+        results = lowerings.lowerings(
+            models,
+            contexts=[context],
+            batches=batches,
+            dtypes=dtypes,
+            data_formats=data_formats,
+            rounds=rounds,
+            report=report,
+        )
+        with replacing(layers.with_suffix(".csv")) as temporary:
+            temporary.write_text(lowerings.table(results).csv(), encoding="utf-8")
+        lowerings.measurements(results).write(layers)
+        yield "layers", layers.with_suffix(".csv")
+    for kind, dtype, data_format, batch, name in itertools.product(
+        kinds, dtypes, data_formats, batches, LOWERINGS
+    ):
+        words = (kind, dtype, data_format, f"batch-{batch}", name)
+        path = folder / f"{'_'.join(words)}.csv"
+        if path.exists():
+            report(f"'{path}' is there already")
+            continue
+        with _image_data_format(data_format):
+            run = steps.steps(
+                network,
+                roots,
+                kind=kind,
+                xla=True,
+                image_size=image_size,
+                batch_size=batch,
+                dtype=dtype,
+                stock_roots=None if name == "native" else (),
+                lowering_of_all=name,
+                bound=name == "native",
+                rounds=rounds,
+                report=report,
+            )
+        steps.write_csv(path, [run], conditions(lowering=name, rounds=rounds))
+        yield ", ".join(words), path
+
+
+@contextlib.contextmanager
+def _image_data_format(name: str) -> Iterator[None]:
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format(name)
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
