@@ -3,30 +3,54 @@
 Of batch normalisation while training on TensorFlow, Keras 3 computes the
 moments, the normalisation and their gradients with an operation for each
 step, each of which reads and writes the feature maps; TensorFlow's fused
-kernel passes over them as few times as it can.
+kernel passes over them as few times as it can. XLA, on a CPU, sums up one
+channel after the other, for which it reads all of the feature maps each time;
+summed up in stages, they are read once.
 """
 
+import functools
+
 import keras
+
+from keras_roots.lowering import choice
 
 
 @keras.saving.register_keras_serializable(package="keras_roots")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` that is fast to train on TensorFlow.
+    """`keras.layers.BatchNormalization` that is fast to train on CPUs.
 
-    The same arguments, weights, weight names and results. What the fused
-    kernel does not do is left to Keras: inference, other backends,
-    `synchronized=True`, renormalisation, masks, float64, inputs that are not
-    [batch, height, width, channels] normalised over channels.
+    The same arguments, weights, weight names and results. What neither the
+    fused kernel nor the staged sums do is left to Keras: inference, other
+    backends, `synchronized=True`, renormalisation, masks, float64, inputs that
+    are not [batch, height, width, channels] normalised over channels.
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable and mask is None and self._fusible(inputs)):
+        computed = None
+        if training and self.trainable and mask is None and self._fusible(inputs):
+            context = choice.context_of(inputs)
+            if context == "xla-cpu" and _barrier() is not None:
+                computed = self._in_stages(inputs)
+            elif keras.backend.backend() == "tensorflow":
+                computed = self._fused(inputs)
+        if computed is None:
             return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = computed
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            previous = keras.ops.cast(average, "float32")
+            average.assign(previous * self.momentum + value * (1.0 - self.momentum))
+        return keras.ops.cast(outputs, self.compute_dtype)
+
+    def _scale_and_offset(self, channels: int):
+        gamma = keras.ops.cast(self.gamma, "float32") if self.scale else keras.ops.ones([channels])
+        beta = keras.ops.cast(self.beta, "float32") if self.center else keras.ops.zeros([channels])
+        return gamma, beta
+
+    def _fused(self, inputs):
         import tensorflow as tf
 
         channels = inputs.shape[-1]
-        gamma = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones([channels])
-        beta = tf.cast(self.beta, tf.float32) if self.center else tf.zeros([channels])
+        gamma, beta = self._scale_and_offset(channels)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=gamma,
@@ -38,21 +62,82 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         # The kernel's variance is divided by n - 1 (by 1 where n is 1); Keras's by n.
         n = tf.cast(tf.size(inputs, out_type=tf.int64) // channels, tf.float32)
-        variance *= tf.maximum(n - 1, 1) / n
-        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            previous = tf.cast(average, tf.float32)
-            average.assign(previous * self.momentum + value * (1.0 - self.momentum))
-        return tf.cast(outputs, self.compute_dtype)
+        return outputs, mean, variance * tf.maximum(n - 1, 1) / n
+
+    def _in_stages(self, inputs):
+        gamma, beta = self._scale_and_offset(inputs.shape[-1])
+        x = keras.ops.cast(inputs, "float32")
+        fixed = keras.ops.stop_gradient(x)
+        mean = _mean_in_stages(fixed)
+        variance = _mean_in_stages(keras.ops.square(fixed - mean))
+        return _normalized(self.epsilon)(x, gamma, beta, mean, variance), mean, variance
 
     def _fusible(self, inputs) -> bool:
         return (
-            keras.backend.backend() == "tensorflow"
-            and not self.synchronized
+            not self.synchronized
             and not getattr(self, "renorm", False)
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
         )
+
+
+def _normalized(epsilon: float):
+    """Batch normalisation by given moments, whose gradient knows that they are those of x."""
+
+    def normalized(x, gamma, beta, mean, variance):
+        inverse = keras.ops.rsqrt(variance + epsilon)
+
+        def gradients(cotangent):
+            standardized = (x - mean) * inverse
+            of_beta = _mean_in_stages(cotangent)
+            of_gamma = _mean_in_stages(cotangent * standardized)
+            of_x = (cotangent - of_beta - standardized * of_gamma) * (inverse * gamma)
+            n = keras.ops.cast(keras.ops.prod(keras.ops.shape(x)[:3]), "float32")
+            nothing = keras.ops.zeros_like(mean)
+            return of_x, of_gamma * n, of_beta * n, nothing, nothing
+
+        return x * (inverse * gamma) + (beta - mean * inverse * gamma), gradients
+
+    return keras.ops.custom_gradient(normalized)
+
+
+def _mean_in_stages(x):
+    """The mean over [batch, height, width], a float32 for each channel.
+
+    XLA would make one sum of several, if they did not stand on the two sides
+    of a barrier.
+    """
+
+    @keras.ops.custom_gradient
+    def mean(x):
+        n = keras.ops.cast(keras.ops.prod(keras.ops.shape(x)[:3]), "float32")
+
+        def gradient(cotangent):
+            return keras.ops.broadcast_to(cotangent / n, keras.ops.shape(x))
+
+        total = x
+        for axis in (2, 1):
+            total = _barrier()(keras.ops.sum(total, axis=axis))
+        return keras.ops.sum(total, axis=0) / n, gradient
+
+    return mean(x)
+
+
+@functools.cache
+def _barrier():
+    """What hands on a tensor that XLA is to have computed there; None where there is no such."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.lax.optimization_barrier
+    try:
+        from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+
+        operation = gen_xla_ops.xla_optimization_barrier
+    except (ImportError, AttributeError):  # Private to TensorFlow.
+        return None
+    return lambda x: operation([x])[0]
 
 
 @keras.saving.register_keras_serializable(package="keras_roots")

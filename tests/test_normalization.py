@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_roots import normalization
 from keras_roots.normalization import FusedBatchNormalization, LocalResponseNormalization
 
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 4e-3, "mixed_bfloat16": 3e-2, "float64": 1e-12}
@@ -68,6 +73,56 @@ def test_outputs_gradients_and_moving_statistics_are_keras(
 
 def test_inside_an_xla_compilation():
     assert_same_training(compiled=True)
+
+
+def test_inside_an_xla_compilation_sums_are_staged(monkeypatch):
+    def kinds():
+        layer = FusedBatchNormalization()
+        layer.build((None, 4, 4, 3))
+        traced = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+        graph = traced.get_concrete_function(tf.TensorSpec((None, 4, 4, 3))).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    assert "XlaOptimizationBarrier" in kinds()
+    # It is private to TensorFlow; without it, the fused operation.
+    monkeypatch.setattr(normalization, "_barrier", lambda: None)
+    assert "FusedBatchNormV3" in kinds()
+
+
+JAX = """
+import jax, keras, numpy as np
+from keras_roots.normalization import FusedBatchNormalization
+
+rng = np.random.default_rng(0)
+x, d = (rng.normal(2, 3, size=(4, 5, 6, 7)).astype("float32") for _ in "xd")
+results = []
+for kind in (FusedBatchNormalization, keras.layers.BatchNormalization):
+    layer = kind(momentum=0.9)
+    layer.build(x.shape)
+    draw = np.random.default_rng(1)
+    layer.set_weights([draw.uniform(0.5, 2, weight.shape) for weight in layer.weights])
+    trainable, others = ([v.value for v in vs] for vs in
+                         (layer.trainable_variables, layer.non_trainable_variables))
+    call = lambda t, x: layer.stateless_call(t, others, x, training=True)
+    step = lambda t, x: (jax.vjp(lambda t, x: call(t, x)[0], t, x)[1](d), call(t, x))
+    results.append(jax.tree.leaves(jax.jit(step)(trainable, x)))
+    barriers = str(jax.make_jaxpr(call)(trainable, x)).count("optimization_barrier")
+    assert bool(barriers) == (kind is FusedBatchNormalization)
+for ours, stock in zip(*results, strict=True):
+    np.testing.assert_allclose(ours, stock, atol=1e-4)
+"""
+
+
+def test_on_jax_it_is_keras():
+    pytest.importorskip("jax")
+    result = subprocess.run(
+        [sys.executable, "-c", JAX],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_it_is_one_operation_and_its_gradient():

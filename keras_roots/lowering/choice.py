@@ -121,7 +121,7 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     asked = _forced.get() if grouped else None
     if asked is None and lowering != "auto":
         asked = lowering
-    context = _context.get() or _context_of(inputs)
+    context = context_of(inputs)
     if asked == PACKED:
         asked = _packed_to_enough(shape, "split" if context == "xla-cpu" else "native")
     if asked is not None:
@@ -305,8 +305,10 @@ def _packed_to_enough(shape: LayerShape, then: Lowering) -> Lowering:
     return ways.packed(groups, groups // merged, then)
 
 
-def _context_of(inputs) -> str | None:
-    """Where a layer that is being called will run; None where that is left to Keras."""
+def context_of(inputs) -> str | None:
+    """Where a layer that is called on `inputs` will run; None where that is left to Keras."""
+    if (told := _context.get()) is not None:
+        return told
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
