@@ -379,6 +379,19 @@ def test_as_a_module():
     assert "Traceback" not in result.stderr
 
 
+def test_a_plot_of_steps(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["benchmark", "steps", "nin", "--root", "4", "--image-size", "12", "--rounds", "1"]
+    assert main([*command, "--kind", "forward", "-o", "steps.csv"]) == 0
+    assert main(["benchmark", "plot", "steps.csv", "-o", "steps.png"]) == 0
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+    assert main([*command, "--stock-root", "none", "-o", "ours.csv"]) == 0
+    capsys.readouterr()
+    assert main(["benchmark", "plot", "ours.csv", "-o", "ours.png"]) == 2
+    assert "dense network of stock Keras was not timed" in capsys.readouterr().err
+    assert not (tmp_path / "ours.png").exists()
+
+
 def test_lowerings_of_a_network_and_of_a_file(tmp_path, capsys):
     assert main(["lowerings", "nin", "--root", "8", "--context", "xla-cpu"]) == 0
     ((header, _, *rows),) = tables(capsys.readouterr().out)

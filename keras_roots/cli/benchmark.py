@@ -101,10 +101,13 @@ def add(commands) -> None:
     command.set_defaults(run=_inference)
     command = kinds.add_parser(
         "plot",
-        help="a picture of what `benchmark inference -o FILE` wrote",
-        description="Draws latency over multiply-accumulates, relative to the stock dense network.",
+        help="a picture of what `benchmark inference` or `benchmark steps` wrote with -o",
+        description="Draws time over multiply-accumulates, both relative to the stock dense "
+        "network.",
     )
-    command.add_argument("file", help="a CSV file that `benchmark inference` wrote")
+    command.add_argument(
+        "file", nargs="+", help="CSV files of one network that one of the two wrote"
+    )
     command.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="a .png, .pdf or .svg"
     )
@@ -293,9 +296,10 @@ def _operators(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     from keras_roots import cost_report
-    from keras_roots.benchmark import inference_plot
+    from keras_roots.benchmark import relative_plot
 
     cost_report.require_plot(arguments.output)
-    inference_plot.plot(arguments.output, inference_plot.read(arguments.file))
+    rows = [row for file in arguments.file for row in relative_plot.read(file)]
+    relative_plot.plot(arguments.output, rows)
     to_stderr(f"keras-roots: the plot is in {arguments.output}")
     return 0

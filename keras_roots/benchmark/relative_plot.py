@@ -1,4 +1,4 @@
-"""What `inference` measured, as a picture: latency over arithmetic, relative to stock dense."""
+"""What `inference` or `steps` measured, as a picture: time over arithmetic, both of stock dense."""
 
 import csv
 import os
@@ -7,14 +7,18 @@ from pathlib import Path
 
 from keras_roots.files import replacing
 
-_REQUIRED = ("network", "topology", "form", "precision", "threads", "macs", "median_ms")
+_REQUIRED = ("network", "topology", "form", "macs", "median_ms")
+# What the columns of each kind of file are for; rows that are equal in these share a panel.
+_LITERT = ("precision", "threads")
+_STEPS = ("kind", "context", "image_size", "batch_size")
 _NAMES = {"stock": "stock Keras and TensorFlow", "native": "ours, groups as they stand",
-          "auto": "ours", "tuned": "ours, tuned"}  # fmt: skip
-_MARKERS = {"stock": "s", "native": "^", "auto": "o", "tuned": "o"}
+          "auto": "ours", "tuned": "ours, tuned", "ours": "ours",
+          "folded": "ours, folded for inference"}  # fmt: skip
+_MARKERS = {"stock": "s", "native": "^", "auto": "o", "tuned": "o", "ours": "o", "folded": "v"}
 
 
 def read(path: str | os.PathLike) -> list[Mapping[str, str]]:
-    """The rows that `inference.write_csv` wrote.
+    """The rows that `inference.write_csv` or `steps.write_csv` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -26,31 +30,45 @@ def read(path: str | os.PathLike) -> list[Mapping[str, str]]:
         with Path(path).open(newline="", encoding="utf-8") as file:
             rows: list[Mapping[str, str]] = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"'{path}' is no CSV file of benchmark inference: {error}") from error
-    if not rows or any(row.get(name) is None for row in rows for name in _REQUIRED):
-        raise ValueError(f"'{path}' is no CSV file of benchmark inference.")
-    if len({row["network"] for row in rows}) > 1:
-        raise ValueError(f"'{path}' is of several networks; a plot is of one.")
+        raise ValueError(f"'{path}' is no CSV file of a benchmark: {error}") from error
+    kinds = (_LITERT, _STEPS)
+    if (
+        not rows
+        or any(row.get(name) is None for row in rows for name in _REQUIRED)
+        or not any(all(name in rows[0] for name in kind) for kind in kinds)
+    ):
+        raise ValueError(f"'{path}' is no CSV file of benchmark inference or benchmark steps.")
     return rows
 
 
 def plot(path: str | os.PathLike, rows: Iterable[Mapping[str, str]]) -> None:
-    """A panel for each precision and number of threads.
+    """A panel for each precision and number of threads, or for each kind of step.
 
     Args:
         path: *.png, *.pdf or *.svg.
-        rows: of one network, as `read` returns them.
+        rows: of one network and one kind of file, as `read` returns them.
+
+    Raises:
+        ValueError: they are of several, or stock Keras's dense network is not among them.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = list(rows)
-    panels = list(dict.fromkeys((row["precision"], row["threads"]) for row in rows))
+    names = _STEPS if "context" in rows[0] else _LITERT
+    if len({row["network"] for row in rows}) > 1 or any(
+        n not in row for row in rows for n in names
+    ):
+        raise ValueError("A plot is of one network and of one kind of benchmark.")
+    panels = list(dict.fromkeys(tuple(row[name] for name in names) for row in rows))
     figure = Figure(figsize=(4.6 * len(panels), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        these = [row for row in rows if (row["precision"], row["threads"]) == panel]
-        (dense,) = (r for r in these if (r["topology"], r["form"]) == ("root-1", "stock"))
+        these = [row for row in rows if tuple(row[name] for name in names) == panel]
+        dense = next((r for r in these if (r["topology"], r["form"]) == ("root-1", "stock")), None)
+        if dense is None:
+            raise ValueError("The dense network of stock Keras was not timed, and is what all "
+                             "times are relative to.")  # fmt: skip
         for form, name in _NAMES.items():
             points = [
                 (
@@ -69,15 +87,26 @@ def plot(path: str | os.PathLike, rows: Iterable[Mapping[str, str]]) -> None:
                           fontsize=7)  # fmt: skip
         low = min(int(row["macs"]) for row in these) / int(dense["macs"])
         axes.plot([low, 1], [low, 1], "k--", linewidth=0.8, label="as the arithmetic promises")
-        threads = "thread" if panel[1] == "1" else "threads"
-        axes.set_title(f"{panel[0]}, {panel[1]} {threads}", fontsize=10)
+        axes.set_title(_title(panel), fontsize=10)
+        if names is _STEPS:  # Stock Keras's groups take many times as long.
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("multiply-accumulates / dense")
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("latency / stock dense")
-    figure.axes[0].legend(fontsize=8, loc="upper left", frameon=False)
-    figure.suptitle(f"{rows[0]['network']} in LiteRT, batch 1, {rows[0].get('processor', '')}")
+    figure.axes[0].set_ylabel("time / stock dense")
+    figure.axes[0].legend(fontsize=8, loc="best", frameon=False)
+    where = "LiteRT, batch 1" if names is _LITERT else f"Keras, {rows[0].get('cores', '?')} cores"
+    figure.suptitle(f"{rows[0]['network']} in {where}, {rows[0].get('processor', '')}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _title(panel: tuple[str, ...]) -> str:
+    if len(panel) == len(_LITERT):
+        precision, threads = panel
+        return f"{precision}, {threads} {'thread' if threads == '1' else 'threads'}"
+    kind, context, image_size, batch_size = panel
+    return f"{kind}, {context}\n{image_size}x{image_size}, batch {batch_size}"
 
 
 def _points_to_name(rows, dense) -> list[tuple[float, float, str]]:
