@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from keras_roots.files import replacing
 
@@ -11,6 +12,7 @@ _REQUIRED = ("network", "topology", "form", "macs", "median_ms")
 # What the columns of each kind of file are for; rows that are equal in these share a panel.
 _LITERT = ("precision", "threads")
 _STEPS = ("kind", "context", "image_size", "batch_size")
+_TICKS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
 _NAMES = {"stock": "stock Keras and TensorFlow", "native": "ours, groups as they stand",
           "auto": "ours", "tuned": "ours, tuned", "ours": "ours",
           "folded": "ours, folded for inference"}  # fmt: skip
@@ -53,6 +55,7 @@ def plot(path: str | os.PathLike, rows: Iterable[Mapping[str, str]]) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     rows = list(rows)
     names = _STEPS if "context" in rows[0] else _LITERT
@@ -90,11 +93,19 @@ def plot(path: str | os.PathLike, rows: Iterable[Mapping[str, str]]) -> None:
         axes.set_title(_title(panel), fontsize=10)
         if names is _STEPS:  # Stock Keras's groups take many times as long.
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(FixedLocator(_TICKS))
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("multiply-accumulates / dense")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("time / stock dense")
-    figure.axes[0].legend(fontsize=8, loc="best", frameon=False)
+    # One for all: not every form is in every panel.
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles, fontsize=8, loc="outside lower center",
+                  ncols=len(handles), frameon=False)  # fmt: skip
     where = "LiteRT, batch 1" if names is _LITERT else f"Keras, {rows[0].get('cores', '?')} cores"
     figure.suptitle(f"{rows[0]['network']} in {where}, {rows[0].get('processor', '')}")
     with replacing(path) as temporary:
