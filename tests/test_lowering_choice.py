@@ -280,7 +280,8 @@ def test_every_choice_for_every_published_layer_is_possible():
             for each in explained:
                 for direction, chosen in each.choices.items():
                     ways.check(chosen.lowering, each.shape.groups)
-                    assert chosen.lowering in choice.candidates(each.shape, context, direction)
+                    possible = choice.candidates(each.shape, context, direction)
+                    assert chosen.lowering in possible or "without oneDNN" in chosen.reason
                     assert chosen.reason
 
 

@@ -125,7 +125,7 @@ def lowerings(
                     for data_format in data_formats:
                         for direction in directions:
                             names = choice.candidates(shape, context, direction)
-                            if len(names) == 1:
+                            if len(names) == 1 or not _computable(shape, context):
                                 continue
                             report(
                                 f"layer {number} of {len(layers)}: {shape}, {context}, batch "
@@ -142,6 +142,15 @@ def lowerings(
                                 )
                             )  # fmt: skip
     return results
+
+
+def _computable(shape: LayerShape, context: str) -> bool:
+    """Whether TensorFlow's kernels have the gradients of a grouped convolution here."""
+    return (
+        context != "tensorflow-cpu"
+        or shape.groups == 1
+        or choice.native_differentiable_on_cpu("float32", "channels_last")
+    )
 
 
 def distinct_layers(models: Iterable[keras.Model]) -> dict[LayerShape, str]:

@@ -132,7 +132,7 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if context == "tensorflow-cpu" and grouped:
         # Which has the gradients of a grouped convolution only with oneDNN, and not for all types.
-        if not _native_differentiable_on_cpu(dtype, geometry.data_format):
+        if not native_differentiable_on_cpu(dtype, geometry.data_format):
             return Plan.of("split", plain=True)
         if geometry.data_format == "channels_first" or dtype != "float32":
             return Plan.of("native")
@@ -350,7 +350,7 @@ def _inside_xla() -> bool:
 
 
 @functools.cache
-def _native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
+def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
     """Tries it: a small grouped convolution and its gradients.
 
     That depends on oneDNN (in the build, switched on, and for this type on
