@@ -20,6 +20,8 @@ from keras_roots.reporting import silent
 from keras_roots.tables import Table
 
 _NOTHING = "nothing"
+# Layers of another format are turned round for these, see `passes.Plan.plain`.
+_CHANNELS_LAST = ("taps", "product")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,11 @@ def lowerings(
                 for dtype in dtypes:
                     for data_format in data_formats:
                         for direction in directions:
-                            names = choice.candidates(shape, context, direction)
+                            names = [
+                                name
+                                for name in choice.candidates(shape, context, direction)
+                                if data_format == "channels_last" or name not in _CHANNELS_LAST
+                            ]
                             if len(names) == 1 or not _computable(shape, context):
                                 continue
                             report(
