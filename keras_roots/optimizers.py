@@ -1,8 +1,7 @@
 """Optimizers: one that is Keras's own, and faster on TensorFlow.
 
 Keras 3 computes an update with an operation for each step of its formula,
-each of which reads and writes as many numbers as the network has parameters:
-on a CPU a seventh of ResNet-50's train step at 128x128 with batch 8.
+each of which reads and writes as many numbers as the network has parameters.
 TensorFlow has kernels that update a variable and its momentum in one pass.
 """
 

@@ -18,8 +18,8 @@ class Plan:
     Attributes:
         forward, input_gradient, kernel_gradient: lowerings.
         own_bias_gradient: keep the bias's gradient apart from the kernel's.
-            oneDNN's kernel that computes both takes up to twice as long as
-            two that compute one each.
+            oneDNN's kernel that computes both takes longer than two that
+            compute one each.
         plain: compute half precision in float32, and round, where the sums
             would be of half precision too; and channels first as last.
             TensorFlow's CPU kernels, but oneDNN's, know no other.
