@@ -51,12 +51,13 @@ def inference_function(model: keras.Model, *, jit_compile: bool = True):
 
 def lowered(model: keras.Model, context: str) -> InferenceGraph:
     """The simplified graph of a model, with the lowerings that `context` is to have."""
-    graph = simplify(inference_graph(without_auxiliary_heads(model)))
-    if None in graph.shapes[graph.input]:
+    model = without_auxiliary_heads(model)
+    if any(None in tensor.shape[1:] for tensor in getattr(model, "inputs", None) or ()):
         raise ValueError(
             f"'{model.name}' leaves its image size open. Build it with an input_shape, or call it "
             "on a keras.Input of the size wanted."
         )
+    graph = simplify(inference_graph(model))
     return graph.with_lowerings(
         {
             step.name: choice.choose(step.operation.shape, context, "forward").lowering
