@@ -1,9 +1,5 @@
 """Which lowering is chosen in each context, and that it works there."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ from keras_roots.layer_shape import LayerShape
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.lowering import choice, measured, report, ways
 from keras_roots.lowering.passes import DIRECTIONS
+from tests.processes import python
 
 GRADIENTS_EQUAL_THE_LOOP = """
 import numpy as np
@@ -28,18 +25,6 @@ for data_format in ("channels_last", "channels_first"):
                      data_format=data_format, dtype=dtype, batch=2, seed=1),
                 compiled=compiled, stock=False)
 """
-
-
-def python(program, **environment):
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def operations(function, *arguments):

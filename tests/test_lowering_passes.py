@@ -1,9 +1,5 @@
 """A convolution whose passes each take their own lowering: outputs, gradients, training."""
 
-import os
-import subprocess
-import sys
-
 import hypothesis
 import hypothesis.strategies as st
 import keras
@@ -16,6 +12,7 @@ from keras_roots.layers import Conv2D, batch_normalization, root_module
 from keras_roots.lowering import choice, passes, ways
 from keras_roots.optimizers import SGD
 from tests import reference
+from tests.processes import python
 
 # Relative to the largest value.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-3}
@@ -248,6 +245,7 @@ import jax, keras, numpy as np
 import keras_roots
 from keras_roots.lowering import choice, passes, ways
 from tests import reference
+from tests.processes import python
 
 rng = np.random.default_rng(0)
 groups, geometry = 4, ways.Geometry(padding="same")
@@ -297,11 +295,4 @@ assert "tensorflow" not in sys.modules
 
 def test_on_jax_all_lowerings_are_the_loop_and_keras_own():
     pytest.importorskip("jax")
-    result = subprocess.run(
-        [sys.executable, "-c", JAX],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    python(JAX, KERAS_BACKEND="jax")

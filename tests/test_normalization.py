@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +7,7 @@ from hypothesis import strategies as st
 
 from keras_roots import normalization
 from keras_roots.normalization import FusedBatchNormalization, LocalResponseNormalization
+from tests.processes import python
 
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 4e-3, "mixed_bfloat16": 3e-2, "float64": 1e-12}
 
@@ -115,14 +112,7 @@ for ours, stock in zip(*results, strict=True):
 
 def test_on_jax_it_is_keras():
     pytest.importorskip("jax")
-    result = subprocess.run(
-        [sys.executable, "-c", JAX],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    python(JAX, KERAS_BACKEND="jax")
 
 
 def test_it_is_one_operation_and_its_gradient():

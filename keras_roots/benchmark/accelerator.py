@@ -52,8 +52,7 @@ def accelerator(
         kind of step, lowering, batch, type and format of whole networks.
     """
     size = {} if image_size is None else {"input_shape": (image_size, image_size, 3)}
-    (context, *others) = lowerings.contexts_here()
-    context = others[0] if others else context  # On a CPU, that of XLA.
+    context = lowerings.contexts_here()[-1]
     layers = folder / "layers.json"
     if layers.exists():
         report(f"'{layers}' is there already")
@@ -96,7 +95,7 @@ def accelerator(
                 rounds=rounds,
                 report=report,
             )
-        steps.write_csv(path, [run], conditions(lowering=name, rounds=rounds))
+        steps.write_csv(path, run, conditions(lowering=name, rounds=rounds))
         yield ", ".join(words), path
 
 

@@ -5,6 +5,7 @@ JAX. (For files, see `benchmark.layers`.)
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ class PassTimings:
 
 
 def contexts_here() -> list[str]:
-    """The contexts that this machine and Keras's backend have."""
+    """The contexts that this machine and Keras's backend have, that of XLA last."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -120,33 +121,25 @@ def lowerings(
         )
     layers = distinct_layers(models)
     results = []
-    for number, (shape, name) in enumerate(layers.items(), 1):
-        for context in contexts:
-            for batch in batches:
-                for dtype in dtypes:
-                    for data_format in data_formats:
-                        for direction in directions:
-                            names = [
-                                name
-                                for name in choice.candidates(shape, context, direction)
-                                if data_format == "channels_last" or name not in _CHANNELS_LAST
-                            ]
-                            if len(names) == 1 or not _computable(shape, context):
-                                continue
-                            report(
-                                f"layer {number} of {len(layers)}: {shape}, {context}, batch "
-                                f"{batch}, {dtype}, {data_format}, {direction}"
-                            )
-                            calls = _calls(
-                                shape, names, context, direction, batch, dtype, data_format
-                            )
-                            timings = interleaved(calls, rounds=rounds, per_turn=2, warmup=2)
-                            results.append(
-                                PassTimings(
-                                    name, shape, context, direction, batch, dtype, data_format,
-                                    timings,
-                                )
-                            )  # fmt: skip
+    grid = itertools.product(contexts, batches, dtypes, data_formats, directions)
+    for (number, (shape, name)), kind in itertools.product(enumerate(layers.items(), 1), grid):
+        context, batch, dtype, data_format, direction = kind
+        names = [
+            each
+            for each in choice.candidates(shape, context, direction)
+            if data_format == "channels_last" or each not in _CHANNELS_LAST
+        ]
+        if len(names) == 1 or not _computable(shape, context):
+            continue
+        report(
+            f"layer {number} of {len(layers)}: {shape}, {context}, batch {batch}, {dtype}, "
+            f"{data_format}, {direction}"
+        )
+        calls = _calls(shape, names, context, direction, batch, dtype, data_format)
+        timings = interleaved(calls, rounds=rounds, per_turn=2, warmup=2)
+        results.append(
+            PassTimings(name, shape, context, direction, batch, dtype, data_format, timings)
+        )
     return results
 
 

@@ -123,9 +123,8 @@ def steps(
     Raises:
         ValueError: an argument is not as above; before anything is timed.
     """
-    (context, *more) = contexts_here()
-    if xla and more:
-        context = "xla-cpu"
+    here = contexts_here()
+    context = here[-1] if xla else here[0]
     if kind not in KINDS:
         raise ValueError(f"Expected kind as one of: {', '.join(KINDS)}. Received: {kind!r}")
     if batch_size < 1 or rounds < 1:
@@ -361,26 +360,23 @@ def describe(run: Run) -> dict[str, object]:
     return {name: getattr(run, name) for name in names}
 
 
-def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
+def write_csv(path, run: Run, conditions: dict[str, Any]) -> None:
     """A row for each form of each network, with the conditions, for other programs."""
+    what = describe(run)
     names = ["topology", "form", "macs", "median_ms", "p10_ms", "p90_ms", "steps", "bound_ms",
              "without_spatial_ms", "product_macs_per_second"]  # fmt: skip
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        for number, run in enumerate(runs):
-            what = describe(run)
-            if number == 0:
-                writer.writerow([*what, *names, *conditions])
-            for (topology, form), step in run.steps.items():
-                times = [f"{step.timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
-                bound = run.bounds.get((topology, form))
-                without = run.without_spatial.get(form)
-                writer.writerow(
-                    [
-                        *what.values(),
-                        *(topology, form, step.macs, *times, len(step.timings.seconds)),
-                        *("" if each is None else f"{each * 1e3:.4f}" for each in (bound, without)),
-                        f"{run.macs_per_second:.4g}",
-                        *conditions.values(),
-                    ]
-                )
+        writer.writerow([*what, *names, *conditions])
+        for (topology, form), step in run.steps.items():
+            times = [f"{step.timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
+            bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
+            writer.writerow(
+                [
+                    *what.values(),
+                    *(topology, form, step.macs, *times, len(step.timings.seconds)),
+                    *("" if each is None else f"{each * 1e3:.4f}" for each in (bound, without)),
+                    f"{run.macs_per_second:.4g}",
+                    *conditions.values(),
+                ]
+            )

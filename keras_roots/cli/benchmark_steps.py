@@ -202,7 +202,7 @@ def _steps(arguments: argparse.Namespace) -> int:
         print(f"\nA large matrix product: {run.macs_per_second / 1e9:.1f} G MACs/s")
         print(f"\n{describe({**steps.describe(run), **record})}")
     if arguments.output is not None:
-        steps.write_csv(arguments.output, [run], record)
+        steps.write_csv(arguments.output, run, record)
         to_stderr(f"keras-roots: the figures are in {arguments.output}")
     return 0
 

@@ -22,6 +22,7 @@ from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
 from keras_roots.files import replacing
 from keras_roots.layer_shape import LayerShape
+from keras_roots.lowering import measured
 from keras_roots.measure import Timings, conditions, interleaved
 
 _FORMAT = 1
@@ -100,29 +101,13 @@ def read(path: str | os.PathLike) -> Measurements:
         OSError: it cannot be read.
         ValueError: it is not such a file.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
-        return Measurements(
-            conditions=dict(content["conditions"]),
-            rows=tuple(_measurement(row) for row in content["measurements"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"'{path}' is no file of measurements: {error}") from error
+    return Measurements(*measured.read_file(path, _FORMAT, _measurement))
 
 
 def _measurement(row: Mapping[str, Any]) -> Measurement:
-    shape = {key: _tuples(value) for key, value in row["shape"].items()}
-    milliseconds = {str(name): float(time) for name, time in row["milliseconds"].items()}
-    if not milliseconds or any(not time > 0 for time in milliseconds.values()):
-        raise ValueError(f"expected times above 0, not {milliseconds}")
+    shape, milliseconds = measured.shape_and_milliseconds(row)
     (precision,) = (name for name in PRECISIONS if name == row["precision"])
-    return Measurement(precision, int(row["threads"]), LayerShape(**shape), milliseconds)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    return Measurement(precision, int(row["threads"]), shape, milliseconds)
 
 
 def measure(

@@ -8,14 +8,15 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_roots.files import replacing
 from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
 
+Row = TypeVar("Row")
 _FORMAT = 1
 MEASURED = Path(__file__).with_name("measured.json")
 
@@ -67,24 +68,48 @@ def read(path: str | os.PathLike) -> Measurements:
         OSError: it cannot be read.
         ValueError: it is not such a file.
     """
+    return Measurements(*read_file(path, _FORMAT, _measurement))
+
+
+def read_file(
+    path: str | os.PathLike, version: int, measurement: Callable[[Mapping[str, Any]], Row]
+) -> tuple[dict[str, Any], tuple[Row, ...]]:
+    """Conditions and rows of a JSON file of measurements, of layers in Keras or in files.
+
+    Args:
+        path: of the file.
+        version: its format.
+        measurement: makes a row of what the file has of it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not such a file.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
-        return Measurements(
-            dict(content["conditions"]), tuple(map(_measurement, content["measurements"]))
-        )
+        if content["format"] != version:
+            raise ValueError(f"its format is {content['format']!r}, not {version}")
+        return dict(content["conditions"]), tuple(map(measurement, content["measurements"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"'{path}' is no file of measurements: {error}") from error
 
 
-def _measurement(row: Mapping[str, Any]) -> Measurement:
+def shape_and_milliseconds(row: Mapping[str, Any]) -> tuple[LayerShape, dict[str, float]]:
+    """What all measurements of layers have.
+
+    Raises:
+        ValueError, KeyError, TypeError: the row has not.
+    """
     milliseconds = {str(name): float(time) for name, time in row["milliseconds"].items()}
     if not milliseconds or any(not time > 0 for time in milliseconds.values()):
         raise ValueError(f"expected times above 0, not {milliseconds}")
+    return LayerShape(**{key: _tuples(value) for key, value in row["shape"].items()}), milliseconds
+
+
+def _measurement(row: Mapping[str, Any]) -> Measurement:
+    shape, milliseconds = shape_and_milliseconds(row)
     if row["direction"] not in DIRECTIONS:
         raise ValueError(f"expected a direction of {DIRECTIONS}, not {row['direction']!r}")
-    shape = LayerShape(**{key: _tuples(value) for key, value in row["shape"].items()})
     return Measurement(
         str(row["context"]),
         row["direction"],
