@@ -9,13 +9,12 @@
 
 import dataclasses
 import os
-import re
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_roots import prepared
 from keras_roots.requirements import require_extras
 
 DATASETS = ("digits", "cifar10")
@@ -110,55 +109,23 @@ def _digits() -> LabelledImages:
 
 
 def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
-    """CIFAR-10 from disk, after making sure that it is all there.
-
-    tfds itself would look for it on the network, for minutes.
-    """
     require_extras("CIFAR-10", {"tensorflow_datasets": "datasets"})
     import tensorflow_datasets as tfds
 
-    root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
-    how = (
-        f"Prepare it with `tfds build cifar10 --data_dir={root}` (from tensorflow-datasets), or "
-        "give the folder that holds cifar10/<version>/dataset_info.json as --data-dir."
-    )
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no data folder {str(root)!r}. {how}")
-    versions = {
-        tuple(map(int, path.parent.name.split("."))): path.parent
-        for path in root.glob("cifar10/*/dataset_info.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    }
-    if not versions:
-        raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared cifar10. {how}")
-    folder = versions[max(versions)]
-    try:
-        return _read_cifar10(folder)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{str(folder)!r} is incomplete: it lacks {error}. {how}") from None
-    except Exception as error:  # tfds, TensorFlow and protobuf each have their own.
-        raise ValueError(
-            f"{str(folder)!r} cannot be read as a prepared cifar10: {error}. {how}"
-        ) from error
-
-
-def _read_cifar10(folder: Path) -> LabelledImages:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
-    splits, features = builder.info.splits, builder.info.features
+    builder = prepared.builder("cifar10", data_dir)
+    folder, features = str(builder.data_path), builder.info.features
     for split in ("train", "test"):
-        if split not in splits:
-            raise FileNotFoundError(f"a {split} split")
-        for path in map(Path, splits[split].filepaths):
-            if not path.is_file():
-                raise FileNotFoundError(path.name)
+        if split not in builder.info.splits:
+            raise FileNotFoundError(f"{folder!r} is incomplete: it lacks a {split} split.")
     if not {"image", "label"} <= set(features) or features["image"].shape != (_SIZE, _SIZE, 3):
-        raise ValueError(f"it holds {features}")
-    arrays: dict[str, Any] = {
-        split: tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-        for split in ("train", "test")
-    }
+        raise ValueError(f"{folder!r} is no CIFAR-10: it holds {features}")
+    try:
+        arrays: dict[str, Any] = {
+            split: tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+            for split in ("train", "test")
+        }
+    except Exception as error:  # tfds, TensorFlow and protobuf each have their own.
+        raise ValueError(f"{folder!r} cannot be read as a prepared cifar10: {error}") from error
     return LabelledImages(
         "cifar10",
         arrays["train"]["image"],

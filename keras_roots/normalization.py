@@ -21,15 +21,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     The same arguments, weights, weight names and results. What neither the
     fused kernel nor the staged sums do is left to Keras: inference, other
-    backends, `synchronized=True`, renormalisation, masks, float64, inputs that
-    are not [batch, height, width, channels] normalised over channels.
+    backends, renormalisation, masks, float64, inputs that are not
+    [batch, height, width, channels] normalised over channels. So is
+    `synchronized=True`, but among the replicas of a tf.distribute strategy,
+    whose parts of a batch are to be equal.
     """
 
     def call(self, inputs, training=None, mask=None):
         computed = None
         if training and self.trainable and mask is None and self._fusible(inputs):
             context = choice.context_of(inputs)
-            if context == "xla-cpu" and _barrier() is not None:
+            if self.synchronized:
+                computed = self._over_replicas(inputs)
+            elif context == "xla-cpu" and _barrier() is not None:
                 computed = self._in_stages(inputs)
             elif keras.backend.backend() == "tensorflow":
                 computed = self._fused(inputs)
@@ -64,6 +68,23 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         n = tf.cast(tf.size(inputs, out_type=tf.int64) // channels, tf.float32)
         return outputs, mean, variance * tf.maximum(n - 1, 1) / n
 
+    def _over_replicas(self, inputs):
+        """By the moments of all replicas' images.
+
+        Keras takes the difference of two large sums for the variance, which is
+        not what a single device computes; and it exchanges one more tensor.
+        """
+        import tensorflow as tf
+
+        replica, mean = tf.distribute.get_replica_context(), tf.distribute.ReduceOp.MEAN
+        gamma, beta = self._scale_and_offset(inputs.shape[-1])
+        x = tf.cast(inputs, tf.float32)
+        average = replica.all_reduce(mean, tf.reduce_mean(x, [0, 1, 2]))
+        deviation = x - average
+        variance = replica.all_reduce(mean, tf.reduce_mean(tf.square(deviation), [0, 1, 2]))
+        outputs = deviation * (tf.math.rsqrt(variance + self.epsilon) * gamma) + beta
+        return outputs, average, variance
+
     def _in_stages(self, inputs):
         gamma, beta = self._scale_and_offset(inputs.shape[-1])
         x = keras.ops.cast(inputs, "float32")
@@ -73,13 +94,23 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return _normalized(self.epsilon)(x, gamma, beta, mean, variance), mean, variance
 
     def _fusible(self, inputs) -> bool:
+        if self.synchronized and not _among_replicas():
+            return False
         return (
-            not self.synchronized
-            and not getattr(self, "renorm", False)
+            not getattr(self, "renorm", False)
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
         )
+
+
+def _among_replicas() -> bool:
+    """Whether this is what one of a strategy's replicas does, rather than Keras building a model."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context() is not None and tf.distribute.has_strategy()
 
 
 def _normalized(epsilon: float):

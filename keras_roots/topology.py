@@ -19,6 +19,7 @@ Nothing here imports Keras or TensorFlow.
 import dataclasses
 import math
 import operator
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -126,6 +127,23 @@ def as_topology(value: RootLike) -> Topology:
             raise ValueError("Expected at least one degree. Received: no degrees")
         return Topology("explicit", tuple(_degree(degree, "explicit") for degree in value))
     return root(value)  # type: ignore[arg-type]
+
+
+def parse(text: str) -> Topology:
+    """A topology from text: "16" and "root-16", "column-8", "tree-4", or degrees, "16,8,4,2".
+
+    Raises:
+        ValueError: anything else.
+    """
+    match = re.fullmatch(r"(?:(root|column|tree)-)?(-?\d+)", text)
+    if match:
+        make = {"column": column, "tree": tree}.get(match[1], root)
+        return make(int(match[2]))
+    if re.fullmatch(r"\d+(,\d+)+", text):
+        return as_topology([int(degree) for degree in text.split(",")])
+    raise ValueError(
+        f"expected 16, column-8, tree-4 or degrees such as 16,8,4,2; received {text!r}"
+    )
 
 
 def _degree(value: object, kind: str) -> int:

@@ -131,7 +131,7 @@ def test_something_else_that_is_called_cifar10(tmp_path, digits):
     import tensorflow_datasets as tfds
 
     store(tmp_path, digits, id=tfds.features.Text())
-    with pytest.raises(ValueError, match="cannot be read as a prepared cifar10: it holds"):
+    with pytest.raises(ValueError, match="is no CIFAR-10: it holds"):
         data.load("cifar10", tmp_path)
 
 

@@ -1,7 +1,6 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -21,18 +20,10 @@ def add_root(command, default: str | None, note: str = "(default: %(default)s)",
 
 def root(text: str) -> topology.Topology:
     """A topology from the command line."""
-    match = re.fullmatch(r"(?:(root|column|tree)-)?(-?\d+)", text)
     try:
-        if match:
-            make = getattr(topology, match[1] or "root")
-            return make(int(match[2]))
-        if re.fullmatch(r"\d+(,\d+)+", text):
-            return topology.as_topology([int(degree) for degree in text.split(",")])
+        return topology.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    raise argparse.ArgumentTypeError(
-        f"expected 16, column-8, tree-4 or degrees such as 16,8,4,2; received {text!r}"
-    )
 
 
 def _option(text: str) -> tuple[str, object]:

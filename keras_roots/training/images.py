@@ -1,0 +1,164 @@
+"""From the content of an image file to pixels of one size.
+
+Only that part of a JPEG is decoded which is cropped. Grayscale, CMYK, PNG, GIF
+and BMP are read whatever the file is called.
+"""
+
+from collections.abc import Callable
+
+_JPEG = (b"\xff\xd8\xff", b"\xff\xd9")
+_PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
+
+
+def centre_box(shape, image_size: int, resize: int):
+    """[y, x, height, width] of the central square that becomes `image_size` pixels.
+
+    As of an image whose shorter side was `resize` pixels.
+
+    Args:
+        shape: height, width (and more) of the image, an int32 tensor.
+    """
+    import tensorflow as tf
+
+    side = _side(shape, image_size, resize)
+    return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+
+
+def random_box(shape, image_size: int, resize: int, uniforms):
+    """A square of that size anywhere.
+
+    Args:
+        uniforms: two numbers from 0 to less than 1, float32.
+    """
+    import tensorflow as tf
+
+    side = _side(shape, image_size, resize)
+    room = tf.cast(shape[:2] - side + 1, tf.float32)
+    # A product can be rounded up to the room itself.
+    corner = tf.minimum(tf.cast(room * uniforms, tf.int32), shape[:2] - side)
+    return tf.concat([corner, [side, side]], 0)
+
+
+def random_resized_box(shape, min_area: float, seed):
+    """A rectangle of `min_area` to all of the image's area, 3:4 to 4:3, anywhere.
+
+    Args:
+        seed: two int64.
+    """
+    import tensorflow as tf
+
+    corner, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        tf.zeros([0, 0, 4]),
+        seed=seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(min_area, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return tf.concat([corner[:2], size[:2]], 0)
+
+
+def _side(shape, image_size: int, resize: int):
+    import tensorflow as tf
+
+    shorter = tf.minimum(shape[0], shape[1])
+    side = tf.round(tf.cast(shorter, tf.float32) * (image_size / resize))
+    return tf.maximum(tf.cast(side, tf.int32), 1)
+
+
+def cropped(content, box_of: Callable, image_size: int):
+    """The part of an image that `box_of` its shape names, resized (bilinear).
+
+    Args:
+        content: of the file, a string tensor.
+
+    Returns:
+        uint8 [image_size, image_size, 3].
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, if it cannot be decoded.
+    """
+    import tensorflow as tf
+
+    def part_of_jpeg():
+        box = box_of(tf.io.extract_jpeg_shape(content))
+        return tf.io.decode_and_crop_jpeg(content, box, channels=3)
+
+    def part_of_other():
+        image = tf.io.decode_image(content, channels=3, expand_animations=False)
+        box = box_of(tf.shape(image))
+        return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
+
+    image = tf.cond(_begins(content, _JPEG[0]), part_of_jpeg, part_of_other)
+    image.set_shape([None, None, 3])
+    size = [image_size, image_size]
+
+    def resized():
+        floats = tf.raw_ops.ResizeBilinear(
+            images=image[tf.newaxis], size=size, half_pixel_centers=True
+        )
+        return tf.cast(floats[0] + 0.5, tf.uint8)
+
+    same = tf.reduce_all(tf.shape(image)[:2] == size)
+    image = tf.cond(same, lambda: image, resized)
+    image.set_shape([*size, 3])
+    return image
+
+
+def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bool):
+    """An image, or where it cannot be read, a black one.
+
+    To try each image costs as much as to decode a small one. So those whose
+    files begin and end as they should are not tried, unless `careful`.
+
+    Args:
+        read: gives the content of the file and the label.
+        image_of: function of the content to the image.
+
+    Returns:
+        The image, the label (0 where there is no file), and whether it was read.
+    """
+    import tensorflow as tf
+
+    def tried():
+        attempt = tf.data.Dataset.from_tensors(0).map(lambda _: _decoded(*read(), image_of))
+        blank = (tf.zeros([image_size, image_size, 3], tf.uint8), tf.constant(0, tf.int64), False)
+        attempt = attempt.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
+        return attempt.take(1).get_single_element()
+
+    if careful:
+        return tried()
+    content, label = read()
+    return tf.cond(_is_whole(content), lambda: _decoded(content, label, image_of), tried)
+
+
+def _decoded(content, label, image_of: Callable):
+    import tensorflow as tf
+
+    is_cut = _begins(content, _JPEG[0]) & ~_ends(content, _JPEG[1])
+    # A crop from above of where a file was cut short would not show it.
+    check = tf.cond(is_cut, lambda: tf.size(tf.io.decode_jpeg(content)), lambda: 0)
+    with tf.control_dependencies([check]):
+        return image_of(tf.identity(content)), label, tf.constant(True)
+
+
+def _is_whole(content):
+    import tensorflow as tf
+
+    jpeg, png = (_begins(content, begin) & _ends(content, end) for begin, end in (_JPEG, _PNG))
+    return tf.logical_or(jpeg, png)
+
+
+def _begins(content, bytes_: bytes):
+    import tensorflow as tf
+
+    return tf.strings.substr(content, 0, len(bytes_)) == bytes_
+
+
+def _ends(content, bytes_: bytes):
+    import tensorflow as tf
+
+    begin = tf.maximum(tf.strings.length(content) - len(bytes_), 0)
+    return tf.strings.substr(content, begin, len(bytes_)) == bytes_

@@ -1,0 +1,277 @@
+"""Batches as a pure function of (seed, epoch, example).
+
+Examples form one endless sequence: epoch after epoch, each in an order of its
+own. Update n takes the n-th run of `batch_size` of them, a replica its share of
+it; so nothing is left out or comes twice, however many replicas there are, and
+going on at any update needs nothing but its number. An example's crop and
+colours depend on (seed, epoch, example) alone.
+
+An image that cannot be read is black and has weight 0.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from keras_roots.training import augmentation, images
+from keras_roots.training.config import Config
+from keras_roots.training.sources import Source, Split
+
+_PREFETCHED_BATCHES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of each batch an input pipeline makes.
+
+    Attributes:
+        replicas: over all pipelines; each takes an equal share of a batch.
+        pipelines, index: how many pipelines there are, and which one this is.
+    """
+
+    replicas: int = 1
+    pipelines: int = 1
+    index: int = 0
+
+
+def check(config: Config, replicas: int) -> None:
+    """Raises a ValueError if a batch does not fall into equal parts."""
+    parts = replicas * config.accumulation
+    if config.batch_size % parts:
+        below = config.batch_size // parts * parts
+        raise ValueError(
+            f"Expected a batch_size that {replicas} replicas x {config.accumulation} pieces "
+            f"(accumulation) divide. Received: {config.batch_size}. Take "
+            f"{f'{below} or ' if below else ''}{below + parts}."
+        )
+    if augmentation.mixing_layers(config) and config.batch_size // parts % augmentation.MIXING_GROUP:
+        raise ValueError(
+            f"mixup and cutmix mix groups of {augmentation.MIXING_GROUP} examples, of which a "
+            f"replica's piece is a multiple. Received: {config.batch_size} / {parts} = "
+            f"{config.batch_size // parts}"
+        )
+
+
+def steps_until(epoch: int, config: Config, split: Split) -> int:
+    """The number of updates after which `epoch` epochs have been seen whole."""
+    return -(-epoch * split.size // config.batch_size)
+
+
+def train_batches(
+    config: Config, split: Split, first: int, last: int, share: Share, *, careful: bool = False
+):
+    """The batches of one replica after the other, of updates `first` to before `last`.
+
+    Args:
+        careful: try each image; see `images.or_blank`.
+
+    Returns:
+        A tf.data.Dataset of dictionaries: images, uint8 [n, size, size, 3];
+        labels; examples, their numbers; weights, 1, or 0 for what could not
+        be read; and what `augmentation` has drawn.
+    """
+    import tensorflow as tf
+
+    each = config.batch_size // share.replicas
+    transform = augmentation.rand_augment(config)
+
+    def example_at(position):
+        epoch, place = position // split.size, position % split.size
+        order = tf.stack([tf.constant(config.seed, tf.int64), epoch])
+        number = tf.random.experimental.index_shuffle(place, order, split.size - 1)
+        seed = tf.stack([_stream(config.seed, epoch), number])
+        uniforms = tf.random.stateless_uniform([augmentation.UNIFORMS], seed)
+
+        def image_of(content):
+            image = _cropped(content, config, uniforms, seed)
+            return image if transform is None else transform(image, seed)
+
+        element = _element(split, number, image_of, config, careful=careful)
+        return {**element, **augmentation.drawn(uniforms, config)}
+
+    starts = _starts(first, last, config.batch_size, share)
+    batches = _batches(starts, each, example_at)
+    layers = augmentation.mixing_layers(config)
+    if layers:
+        mixing = _mixing(starts, each, config, layers)
+        batches = tf.data.Dataset.zip(batches, mixing).map(lambda batch, more: {**batch, **more})
+    return batches.prefetch(_PREFETCHED_BATCHES)
+
+
+def validation_batches(config: Config, split: Split, share: Share, *, careful: bool = False):
+    """The same of a split's centre crops, in order; each example once.
+
+    What fills up the last batch has weight 0.
+    """
+    import tensorflow as tf
+
+    def example_at(position):
+        number = tf.minimum(position, split.size - 1)
+        element = _element(
+            split, number, lambda content: _centre(content, config), config, careful=careful
+        )
+        is_filler = position >= split.size
+        element["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
+        element["weights"] = tf.where(is_filler, 0.0, element["weights"])
+        return element
+
+    starts = _starts(0, steps_until(1, config, split), config.batch_size, share)
+    return _batches(starts, config.batch_size // share.replicas, example_at).prefetch(
+        _PREFETCHED_BATCHES
+    )
+
+
+class Batches:
+    """Batches over the replicas of a strategy, that goes on where an image cannot be decoded.
+
+    Args:
+        strategy: of tf.distribute.
+        make: function of (first update, share, careful) to a dataset.
+        first: the update to begin at.
+    """
+
+    def __init__(self, strategy, make: Callable, first: int = 0):
+        self._strategy, self._make, self._next, self._careful = strategy, make, first, False
+        self._iterator: Iterator | None = None
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Any:
+        import tensorflow as tf
+
+        while True:
+            try:
+                if self._iterator is None:
+                    self._iterator = self._distributed()
+                batch = next(self._iterator)
+            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError):
+                # An image that looked whole is not, or is gone. Try each from here on.
+                if self._careful:
+                    raise
+                self._careful, self._iterator = True, None
+                continue
+            self._next += 1
+            return batch
+
+    def _distributed(self) -> Iterator:
+        def of_pipeline(context):
+            share = Share(
+                context.num_replicas_in_sync, context.num_input_pipelines, context.input_pipeline_id
+            )
+            return self._make(self._next, share, self._careful)
+
+        return iter(self._strategy.distribute_datasets_from_function(of_pipeline))
+
+
+def training(strategy, config: Config, source: Source, first: int, last: int) -> Batches:
+    def make(first: int, share: Share, careful: bool):
+        return train_batches(config, source.train, first, last, share, careful=careful)
+
+    return Batches(strategy, make, first)
+
+
+def validation(strategy, config: Config, split: Split) -> Batches:
+    def make(first: int, share: Share, careful: bool):
+        local = share.replicas // share.pipelines
+        batches = validation_batches(config, split, share, careful=careful)
+        return batches.skip(first * local)
+
+    return Batches(strategy, make)
+
+
+def _starts(first: int, last: int, batch_size: int, share: Share):
+    """The position in the sequence at which each batch of each of our replicas begins."""
+    import tensorflow as tf
+
+    local = share.replicas // share.pipelines
+    each = batch_size // share.replicas
+
+    def start(number):
+        update, replica = number // local, share.index * local + number % local
+        return update * batch_size + replica * each
+
+    return tf.data.Dataset.range(first * local, last * local).map(start)
+
+
+def _batches(starts, each: int, example_at: Callable):
+    import tensorflow as tf
+
+    positions = starts.flat_map(lambda start: tf.data.Dataset.range(start, start + each))
+    examples = positions.map(example_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _mixing(starts, each: int, config: Config, layers: dict):
+    import tensorflow as tf
+
+    def of_group(position):
+        seed = tf.stack([_stream(config.seed, tf.constant(0, tf.int64)), -1 - position])
+        return augmentation.mixing_of_group(layers, config.image_size, seed)
+
+    def groups_of(start):
+        return tf.data.Dataset.range(start, start + each, augmentation.MIXING_GROUP)
+
+    groups = starts.flat_map(groups_of).map(of_group, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = groups.batch(each // augmentation.MIXING_GROUP, drop_remainder=True)
+    return batches.map(
+        lambda batch: {
+            name: tf.reshape(value, [each, *value.shape[2:]]) for name, value in batch.items()
+        }
+    )
+
+
+def _element(split: Split, number, image_of: Callable, config: Config, *, careful: bool) -> dict:
+    import tensorflow as tf
+
+    if split.pixels:
+        image, label = split.read(number)
+        readable = tf.constant(True)
+    else:
+        image, label, readable = images.or_blank(
+            lambda: split.read(number), image_of, config.image_size, careful=careful
+        )
+    return {
+        "images": image,
+        "labels": label,
+        "examples": number,
+        "weights": tf.cast(readable, tf.float32),
+    }
+
+
+def _centre(content, config: Config):
+    return images.cropped(
+        content,
+        lambda shape: images.centre_box(shape, config.image_size, config.resize),
+        config.image_size,
+    )
+
+
+def _cropped(content, config: Config, uniforms, seed):
+    import tensorflow as tf
+
+    size = config.image_size
+    if config.augmentation == "full":
+        return images.cropped(
+            content, lambda shape: images.random_resized_box(shape, config.min_area, seed), size
+        )
+    if config.augmentation == "none" or config.padding:
+        image = _centre(content, config)
+        if config.padding:
+            pad = config.padding
+            colours = [  # What is 0 once the mean is subtracted.
+                tf.pad(image[..., n], [[pad, pad]] * 2, constant_values=round(config.mean[n]))
+                for n in range(3)
+            ]
+            image = tf.stack(colours, axis=-1)
+            corner = tf.cast(uniforms[:2] * (2 * pad + 1), tf.int32)
+            image = tf.slice(image, [corner[0], corner[1], 0], [size, size, 3])
+        return image
+    return images.cropped(
+        content, lambda shape: images.random_box(shape, size, config.resize, uniforms[:2]), size
+    )
+
+
+def _stream(seed: int, epoch):
+    """One number of two."""
+    return epoch + (seed << 24)

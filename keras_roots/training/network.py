@@ -1,0 +1,77 @@
+"""The network of a configuration: for training, and for those who use it."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_roots import topology
+from keras_roots.auxiliary_heads import without_auxiliary_heads
+from keras_roots.models import build
+from keras_roots.training.config import Config
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def for_training(config: Config, classes: int, replicas: int = 1) -> keras.Model:
+    """From images, [batch, size, size, 3] of 0 to 255, to logits.
+
+    Its weights depend on the seed only. Batch normalisation is over all
+    replicas' images.
+
+    Raises:
+        ValueError: the factory does not take the configuration's arguments.
+    """
+    keras.utils.set_random_seed(config.seed)
+    with _policy(_POLICIES[config.precision]):
+        model = _built(config, classes, None)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = replicas > 1
+    return model
+
+
+def for_use(trained: keras.Model, config: Config, classes: int) -> keras.Model:
+    """From images of 0 to 255 to probabilities, in float32, with a trained network's weights.
+
+    Auxiliary heads are left out.
+    """
+    with _policy("float32"):
+        model = without_auxiliary_heads(_built(config, classes, "softmax"))
+    values = {variable.path: variable for variable in trained.variables}
+    for variable in model.variables:
+        if "seed_generator" not in variable.path:
+            variable.assign(keras.ops.convert_to_numpy(values[variable.path]))
+    return model
+
+
+def _built(config: Config, classes: int, activation: str | None) -> keras.Model:
+    size = config.image_size
+    images = keras.Input((size, size, 3), name="images", dtype="float32")
+    normalized = keras.layers.Normalization(
+        mean=list(config.mean),
+        variance=np.square(config.std).tolist(),
+        name="normalize",
+        dtype="float32",  # A colour of 0 to 255 has not enough bits in bfloat16.
+    )(images)
+    try:
+        return build(
+            config.model,
+            root=topology.parse(config.root),
+            input_tensor=normalized,
+            classes=classes,
+            classifier_activation=activation,
+            **config.factory_options(),
+        )
+    except TypeError as error:  # As of an option that this network has not.
+        raise ValueError(f"model_options of {config.model}: {error}") from None
+
+
+@contextlib.contextmanager
+def _policy(name: str):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,271 @@
+"""Labelled images on disk, each of which can be read by its number.
+
+So the order in which they are read is arithmetic, and nothing of it has to be
+remembered from run to run.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_roots import prepared
+from keras_roots.training import records
+from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
+_VALIDATION = ("validation", "val", "test")
+_SYNTHETIC_IMAGES = 1_281_167  # As many as ImageNet has to train on.
+_SYNTHETIC_POOL = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Images of one split.
+
+    Attributes:
+        name: of the split.
+        size: how many.
+        read: function of an int64 tensor below `size` to the image file's
+            content, a string tensor, and the label, int64.
+        describe: function of such a number to what the image is called.
+        fingerprint: that of the files' names; another order or other files
+            have another.
+        pixels: whether `read` gives the image itself, of `image_size`,
+            rather than a file's content.
+        left_out: what is beside the images and is none, by suffix.
+    """
+
+    name: str
+    size: int
+    read: Callable
+    describe: Callable[[int], str]
+    fingerprint: str
+    pixels: bool = False
+    left_out: Counter = dataclasses.field(default_factory=Counter)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """What is trained and evaluated on.
+
+    Attributes:
+        name: of the data set.
+        class_names: one for each label.
+        train, validation: the splits.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+
+    def fingerprint(self) -> dict[str, object]:
+        """What a work directory remembers the data by."""
+        return {
+            "classes": len(self.class_names),
+            "train_images": self.train.size,
+            "validation_images": self.validation.size,
+            "files": f"{self.train.fingerprint}-{self.validation.fingerprint}",
+        }
+
+
+def open_source(config: Config) -> Source:
+    """The data of a configuration, checked but for the images themselves.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: they are not as they should be.
+        ModuleNotFoundError: the extra "datasets" is not installed.
+    """
+    if config.dataset == SYNTHETIC:
+        return _synthetic(config)
+    if config.dataset == FOLDERS:
+        if not config.data_dir:
+            raise ValueError("Class folders need data_dir: the folder of train/<class>/*.JPEG")
+        source = class_folders(config.data_dir, config.train_split, config.validation_split)
+    else:
+        source = _prepared(config)
+    found = len(source.class_names)
+    if config.classes not in (0, found):
+        raise ValueError(
+            f"Expected {config.classes} classes. {source.name} has {found}: "
+            f"{', '.join(source.class_names[:5])}{', ...' if found > 5 else ''}"
+        )
+    if config.batch_size > source.train.size:
+        raise ValueError(
+            f"Expected a batch_size of the {source.train.size} training images or fewer. "
+            f"Received: {config.batch_size}"
+        )
+    return source
+
+
+def class_folders(
+    data_dir: str | os.PathLike, train_split: str = "train", validation_split: str = ""
+) -> Source:
+    """Images in <data_dir>/<split>/<class>/.
+
+    Raises:
+        FileNotFoundError: a folder is not there.
+        ValueError: it cannot be read, has no images, or the splits have other
+            classes.
+    """
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no data folder {str(folder)!r}.")
+    if not validation_split:
+        present = [name for name in _VALIDATION if (folder / name).is_dir()]
+        if not present:
+            raise FileNotFoundError(
+                f"{str(folder)!r} holds no split to evaluate on: one of {', '.join(_VALIDATION)}"
+            )
+        validation_split = present[0]
+    names, train = folder_split(folder / train_split)
+    others, validation = folder_split(folder / validation_split)
+    if names != others:
+        raise ValueError(
+            f"{train_split} and {validation_split} of {str(folder)!r} have other classes: "
+            f"{', '.join(sorted(set(names) ^ set(others))[:5])} only in one of them"
+        )
+    return Source(str(folder), names, train, validation)
+
+
+def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
+    """The names of the classes, and the images, in <folder>/<class>/.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it cannot be read, or a class has no images.
+    """
+    import tensorflow as tf
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
+    paths: list[str] = []
+    labels: list[int] = []
+    left_out: Counter = Counter()
+    try:
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        for label, name in enumerate(classes):
+            with os.scandir(folder / name) as entries:
+                files = sorted(entry.path for entry in entries if entry.is_file())
+            images = [path for path in files if Path(path).suffix.lower() in SUFFIXES]
+            left_out.update(Path(path).suffix for path in set(files) - set(images))
+            if not images:
+                raise ValueError(f"There are no images in {str(folder / name)!r}.")
+            paths += images
+            labels += [label] * len(images)
+    except OSError as error:
+        raise ValueError(
+            f"The folder {error.filename!r} cannot be read: {error.strerror}."
+        ) from error
+    if len(classes) < 2:
+        raise ValueError(
+            f"Expected two class folders or more in {str(folder)!r}. Found: {len(classes)}"
+        )
+    path_of, label_of = tf.constant(paths), tf.constant(labels, tf.int64)
+    listing = "\n".join(os.path.relpath(path, folder) for path in paths)
+    split = Split(
+        name=folder.name,
+        size=len(paths),
+        read=lambda index: (tf.io.read_file(path_of[index]), label_of[index]),
+        describe=lambda index: paths[index],
+        fingerprint=_digest(listing),
+        left_out=left_out,
+    )
+    return tuple(classes), split
+
+
+def _prepared(config: Config) -> Source:
+    builder = prepared.builder(config.dataset, config.data_dir or None)
+    if not {"image", "label"} <= set(builder.info.features):
+        raise ValueError(
+            f"{config.dataset} is not of labelled images: it holds {builder.info.features}"
+        )
+    validation_split = config.validation_split
+    if not validation_split:
+        present = [name for name in _VALIDATION if name in builder.info.splits]
+        if not present:
+            raise ValueError(f"{config.dataset} has no split of: {', '.join(_VALIDATION)}")
+        validation_split = present[0]
+    return Source(
+        name=builder.info.full_name,
+        class_names=tuple(builder.info.features["label"].names),
+        train=prepared_split(builder, config.train_split),
+        validation=prepared_split(builder, validation_split),
+    )
+
+
+def prepared_split(builder, name: str) -> Split:
+    """A split of a prepared tfds data set; also a part of one, such as train[:10%].
+
+    Raises:
+        ValueError: there is no such split, or it is not in TFRecord files.
+    """
+    import tensorflow_datasets as tfds
+
+    kind = str(getattr(builder.info.file_format, "value", builder.info.file_format))
+    if kind != "tfrecord":
+        raise ValueError(
+            f"{builder.info.full_name} is prepared as {kind}; expected tfrecord. "
+            "Prepare it with --file_format=tfrecord."
+        )
+    try:
+        instructions = builder.info.splits[name].file_instructions
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{builder.info.full_name} has no split {name!r}; it has "
+            f"{', '.join(builder.info.splits)}"
+        ) from error
+    shards = [(Path(each.filename), each.skip, each.take) for each in instructions]
+    size, read_record = records.reader(shards)
+    features = builder.info.features
+    decoders = {"image": tfds.decode.SkipDecoding()}
+
+    def read(index):
+        example = features.deserialize_example(read_record(index), decoders=decoders)
+        return example["image"], example["label"]
+
+    return Split(
+        name=name,
+        size=size,
+        read=read,
+        describe=lambda index: f"{builder.info.full_name} {name}, record {index}",
+        fingerprint=_digest(
+            f"{builder.info.full_name} {[(path.name, *rest) for path, *rest in shards]}"
+        ),
+    )
+
+
+def _synthetic(config: Config) -> Source:
+    """Random pixels, drawn once: nothing is decoded."""
+    import tensorflow as tf
+
+    classes = config.classes or 1000
+    pool = tf.random.stateless_uniform(
+        (_SYNTHETIC_POOL, config.image_size, config.image_size, 3),
+        [config.seed, 0],
+        0,
+        256,
+        tf.int32,
+    )
+    pool = tf.cast(pool, tf.uint8)
+
+    def read(index):
+        return pool[index % _SYNTHETIC_POOL], index % classes
+
+    def split(name: str, size: int) -> Split:
+        return Split(name, size, read, lambda index: f"synthetic {index}", "synthetic", pixels=True)
+
+    return Source(
+        SYNTHETIC,
+        tuple(str(label) for label in range(classes)),
+        split("train", _SYNTHETIC_IMAGES),
+        split("validation", max(classes, config.batch_size)),
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

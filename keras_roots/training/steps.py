@@ -1,0 +1,212 @@
+"""One update, and one batch of an evaluation, over the replicas of a strategy.
+
+All arithmetic is that of one device with the whole batch: a loss is the mean
+over the batch, whatever the number of replicas and pieces; gradients are
+summed, clipped, and applied once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_roots.auxiliary_heads import loss_weights
+from keras_roots.training import augmentation
+from keras_roots.training.config import Config
+
+# What a step returns, summed over replicas: of the loss, of examples whose class is right, right
+# among the first five, of examples; and of those who ask for an end.
+SUMS = ("loss", "top1", "top5", "examples", "stops")
+_PREDICTIONS = "predictions"
+
+
+class Steps:
+    """The model of a configuration with what trains it.
+
+    Args:
+        config: the configuration.
+        strategy: of tf.distribute, in whose scope the others were made.
+        model: of `network.for_training`.
+        optimizer: of `optimization.make`.
+        classes: number of classes.
+
+    Attributes:
+        averages: the moving averages of the model's variables, or none.
+        train: function of (batch, whether this worker asks for an end) to a
+            tensor of `SUMS` and the norm of the gradients.
+        evaluate: function of a batch to a tensor of `SUMS`.
+        predict: function of a batch to labels, scores and weights.
+    """
+
+    def __init__(self, config: Config, strategy, model: keras.Model, optimizer, classes: int):
+        import tensorflow as tf
+
+        self.config, self.strategy, self.model = config, strategy, model
+        self.optimizer, self.classes = optimizer, classes
+        self.averages: list[Any] = []
+        with strategy.scope():
+            optimizer.build(model.trainable_variables)
+            optimizer.built = True
+            if config.ema_decay:
+                self._averaged = [v for v in model.variables if "float" in str(v.dtype)]
+                self.averages = [
+                    tf.Variable(keras.ops.convert_to_numpy(v), trainable=False, name=f"average_{n}")
+                    for n, v in enumerate(self._averaged)
+                ]
+        compiled = {"jit_compile": True} if config.jit_compile else {}
+        self.train = tf.function(self._train, reduce_retracing=True, **compiled)
+        self.evaluate = tf.function(self._evaluate, reduce_retracing=True, **compiled)
+
+    def variables(self) -> list[Any]:
+        """All that training changes, as TensorFlow's variables."""
+        held = [*self.model.variables, *self.optimizer.variables]
+        return [variable.value for variable in held] + self.averages
+
+    def swap_averages(self) -> None:
+        """Exchanges the weights with their moving averages, if there are any."""
+        import tensorflow as tf
+
+        def exchange(average, variable):
+            kept = tf.identity(variable)
+            variable.assign(average)
+            average.assign(kept)
+
+        for average, variable in zip(self.averages, self._averaged_values(), strict=True):
+            self.strategy.extended.update(average, exchange, args=(variable,))
+
+    def _averaged_values(self) -> list[Any]:
+        return [variable.value for variable in self._averaged] if self.averages else []
+
+    def _train(self, batch, stop):
+        import tensorflow as tf
+
+        sums, norm = self.strategy.run(self._replica_update, args=(batch, stop))
+        if self.averages:
+            # Early averages would be of the initial weights, mostly.
+            step = tf.cast(self.optimizer.iterations.value, tf.float32)
+            decay = tf.minimum(self.config.ema_decay, (1 + step) / (10 + step))
+
+            def update(average, variable, decay):
+                average.assign_sub((1 - decay) * (average - variable))
+
+            for average, variable in zip(self.averages, self._averaged_values(), strict=True):
+                self.strategy.extended.update(average, update, args=(variable, decay))
+        return self._first(sums), self._first(norm)
+
+    def _first(self, value):
+        """All replicas have the same."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    def _replica_update(self, batch, stop):
+        import tensorflow as tf
+
+        pieces = self.config.accumulation
+        if pieces == 1:
+            sums, gradients = self._gradients(batch)
+        else:
+            sums, gradients = self._accumulated(batch, pieces)
+        replica = tf.distribute.get_replica_context()
+        asked = tf.one_hot(len(SUMS) - 1, len(SUMS)) * tf.cast(stop, tf.float32)
+        sums, *gradients = replica.all_reduce(
+            tf.distribute.ReduceOp.SUM, [sums + asked, *gradients]
+        )
+        # They are of the sum over the batch by its size: of the mean, unless images are missing.
+        correction = self.config.batch_size / tf.maximum(sums[3], 1.0)
+        gradients = [gradient * tf.cast(correction, gradient.dtype) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        if self.config.precision == "float16":
+            norm /= tf.cast(self.optimizer.dynamic_scale, tf.float32)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return sums, norm
+
+    def _accumulated(self, batch, pieces: int):
+        import tensorflow as tf
+
+        # Not tf.while_loop, in which replicas cannot exchange batch statistics.
+        sums, gradients = self._gradients(_piece(batch, 0, pieces))
+        for number in range(1, pieces):
+            with tf.control_dependencies([sums, *gradients]):  # One after the other.
+                part = {k: tf.identity(v) for k, v in _piece(batch, number, pieces).items()}
+            more, found = self._gradients(part)
+            sums, gradients = sums + more, [a + b for a, b in zip(gradients, found, strict=True)]
+        return sums, gradients
+
+    def _gradients(self, batch):
+        import tensorflow as tf
+
+        images = augmentation.augmented(batch, self.config)
+        targets = tf.one_hot(batch["labels"], self.classes)
+        smoothing = self.config.label_smoothing
+        if smoothing:
+            targets = targets * (1 - smoothing) + smoothing / self.classes
+        images, targets = augmentation.mixed(images, targets, batch)
+        weights = batch["weights"]
+        with tf.GradientTape() as tape:
+            outputs = self.model(images, training=True)
+            losses, logits = self._losses(outputs, targets)
+            loss = tf.reduce_sum(losses * weights) / self.config.batch_size
+            if self.config.precision == "float16":
+                loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        right = tf.argmax(targets, axis=-1)
+        return _sums(losses, logits, right, weights), gradients
+
+    def _losses(self, outputs, targets):
+        """Of each example, auxiliary heads included; and the logits of the predictions."""
+        import tensorflow as tf
+
+        def cross_entropy(logits):
+            return tf.nn.softmax_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
+
+        if not isinstance(outputs, dict):
+            return cross_entropy(outputs), tf.cast(outputs, tf.float32)
+        losses = tf.add_n(
+            [
+                weight * cross_entropy(outputs[name])
+                for name, weight in loss_weights(self.model).items()
+            ]
+        )
+        return losses, tf.cast(outputs[_PREDICTIONS], tf.float32)
+
+    def _evaluate(self, batch):
+        import tensorflow as tf
+
+        def replica(batch):
+            outputs = self.model(tf.cast(batch["images"], tf.float32), training=False)
+            logits = outputs[_PREDICTIONS] if isinstance(outputs, dict) else outputs
+            logits = tf.cast(logits, tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
+            sums = _sums(losses, logits, batch["labels"], batch["weights"])
+            return tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, sums
+            )
+
+        return self._first(self.strategy.run(replica, args=(batch,)))
+
+
+def _piece(batch, number: int, pieces: int):
+    each = batch["images"].shape[0] // pieces
+    return {name: value[number * each : (number + 1) * each] for name, value in batch.items()}
+
+
+def _sums(losses, logits, labels, weights):
+    import tensorflow as tf
+
+    # A logit that is no number is not among the first; in_top_k says so.
+    top1, top5 = (
+        tf.reduce_sum(tf.cast(_in_top(labels, logits, k), tf.float32) * weights) for k in (1, 5)
+    )
+    # What an unreadable image has for a loss must not be added, not even times 0, if it is infinite.
+    loss = tf.reduce_sum(tf.where(weights > 0, losses * weights, 0.0))
+    return tf.stack([loss, top1, top5, tf.reduce_sum(weights), 0.0])
+
+
+def _in_top(labels, logits, k: int):
+    """Whether fewer than k classes have a higher logit; one that is no number never is."""
+    import tensorflow as tf
+
+    own = tf.gather(logits, labels, axis=-1, batch_dims=1)[:, tf.newaxis]
+    higher = tf.reduce_sum(tf.cast(logits > own, tf.int32), axis=-1)
+    return tf.logical_and(higher < k, tf.math.is_finite(own[:, 0]))
+
+
