@@ -19,6 +19,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
 _VALIDATION = ("validation", "val", "test")
 _SYNTHETIC_IMAGES = 1_281_167  # As many as ImageNet has to train on.
 _SYNTHETIC_POOL = 16
+_TRIED = 16  # Images, before the work.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,6 +101,29 @@ def open_source(config: Config) -> Source:
             f"Received: {config.batch_size}"
         )
     return source
+
+
+def check_readable(source: Source) -> None:
+    """Tries some images of each split, before the long work.
+
+    Raises:
+        ValueError: none of them can be read.
+    """
+    import tensorflow as tf
+
+    for split in (source.train, source.validation):
+        if split.pixels:
+            continue
+        tried = sorted({n * (split.size - 1) // (_TRIED - 1) for n in range(_TRIED)})
+        reasons = []
+        for number in tried:
+            try:
+                content, _ = split.read(tf.constant(number, tf.int64))
+                tf.io.decode_image(content, expand_animations=False)
+            except tf.errors.OpError as error:
+                reasons.append(f"{split.describe(number)}: {' '.join(str(error.message).split())}")
+        if len(reasons) == len(tried):
+            raise ValueError(f"None of {len(tried)} images tried can be read, such as {reasons[0]}")
 
 
 def class_folders(

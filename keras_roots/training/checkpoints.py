@@ -1,0 +1,139 @@
+"""The whole state of a run, on disk, written as a whole or not at all.
+
+The state is every variable of the model, the optimizer and the averages (seed
+generators included, which `tf.train.Checkpoint(model=...)` leaves out), how
+many updates have been done, and the sums of the epoch so far. The data are a
+function of the number of updates, so nothing else is to be kept.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_roots.training import strategies
+from keras_roots.training.steps import SUMS, Steps
+
+_FOLDER = "checkpoints"
+_BEST = "best-checkpoint"
+
+
+class Checkpoints:
+    """The checkpoints of a work directory.
+
+    Args:
+        workdir: the work directory; the chief's is written.
+        steps: what is kept.
+        keep: how many of the last.
+
+    Attributes:
+        step: updates done.
+        epochs: epochs finished, evaluation included.
+        sums: of the epoch that has begun, as `SUMS` names them.
+        best: top-1 accuracy of the best checkpoint, 0 to 1; -1 before the first.
+        last_saved: the update of the last checkpoint, or None without any.
+        is_saved: whether the last checkpoint is of this very state.
+    """
+
+    def __init__(self, workdir: Path, steps: Steps, keep: int):
+        import tensorflow as tf
+
+        self.step, self.epochs, self.best = 0, 0, -1.0
+        self.sums = np.zeros(len(SUMS))
+        self.last_saved: int | None = None
+        self._saved_epochs = 0
+        with steps.strategy.scope():
+            self._counts = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
+            self._numbers = tf.Variable([0.0] * (len(SUMS) + 1), dtype=tf.float64, trainable=False)
+        held = tf.train.Checkpoint(
+            variables=steps.variables(), counts=self._counts, numbers=self._numbers
+        )
+        # All workers must take part in writing; what the others write is thrown away.
+        self._own: tempfile.TemporaryDirectory | None = None
+        folder = workdir
+        if not strategies.is_chief(steps.strategy):
+            self._own = tempfile.TemporaryDirectory(prefix="keras_roots-worker-")
+            folder = Path(self._own.name)
+        self._last = tf.train.CheckpointManager(held, str(folder / _FOLDER), keep)
+        self._best = tf.train.CheckpointManager(held, str(folder / _BEST), 1)
+        self._checkpoint, self._workdir, self._strategy = held, workdir, steps.strategy
+
+    def restore(self) -> str | None:
+        """Goes back to the last checkpoint that is whole; its path, or None without any.
+
+        Raises:
+            ValueError: there are checkpoints, and none can be read.
+        """
+        import tensorflow as tf
+
+        if strategies.is_chief(self._strategy):
+            for manager in (self._last, self._best):
+                _remove_unfinished(Path(manager.directory), keep=manager.checkpoints)
+        known = tf.train.get_checkpoint_state(str(self._workdir / _FOLDER))
+        paths = list(known.all_model_checkpoint_paths) if known else []
+        reason = ""
+        for path in reversed(paths):
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                reason = " ".join(str(error).split())[:300]
+                continue
+            counts, numbers = self._counts.numpy(), self._numbers.numpy()
+            self.step, self.epochs = (int(each) for each in counts)
+            self.sums, self.best = numbers[:-1].copy(), float(numbers[-1])
+            self.last_saved, self._saved_epochs = self.step, self.epochs
+            return path
+        if paths:
+            raise ValueError(
+                f"None of the checkpoints in '{self._workdir / _FOLDER}' can be read: {reason}"
+            )
+        return None
+
+    def save(self, *, best: bool = False) -> None:
+        """Writes the state as the last checkpoint, or as the best.
+
+        Raises:
+            CheckpointError: it could not be written; earlier ones stay.
+        """
+        import tensorflow as tf
+
+        self._counts.assign([self.step, self.epochs])
+        self._numbers.assign([*self.sums, self.best])
+        manager = self._best if best else self._last
+        try:
+            manager.save(checkpoint_number=self.step)
+        except (tf.errors.OpError, OSError) as error:
+            _remove_unfinished(Path(manager.directory), keep=manager.checkpoints)
+            reason = " ".join(str(getattr(error, "message", error)).split())
+            raise CheckpointError(
+                f"The checkpoint at update {self.step} could not be written to "
+                f"'{manager.directory}': {reason}. Earlier ones are as they were."
+            ) from error
+        if not best:
+            self.last_saved, self._saved_epochs = self.step, self.epochs
+
+    @property
+    def is_saved(self) -> bool:
+        return (self.last_saved, self._saved_epochs) == (self.step, self.epochs)
+
+    def close(self) -> None:
+        if self._own is not None:
+            self._own.cleanup()
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, as on a full disk."""
+
+
+def _remove_unfinished(folder: Path, keep: list[str]) -> None:
+    """What a failed or killed save has left."""
+    if not folder.is_dir():
+        return
+    names = tuple(Path(path).name + "." for path in keep)
+    for path in folder.iterdir():
+        if path.name == "checkpoint" or path.name.startswith(names):
+            continue
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

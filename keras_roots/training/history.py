@@ -1,0 +1,163 @@
+"""What a run has reached, epoch by epoch: a CSV, TensorBoard's events, and a plot."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_roots.files import replacing
+
+_CSV = "history.csv"
+_PLOT = "learning-curve.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One epoch of a run.
+
+    Attributes:
+        epoch: its number, from 1.
+        step: updates done at its end.
+        learning_rate: of its last update.
+        loss, top1, top5: mean over the training images as they were seen, in
+            training mode; accuracies 0 to 1.
+        images, unread: how many, and how many could not be read.
+        images_per_second: of training, evaluation and checkpoints apart; from
+            where this process began.
+        validation_loss, validation_top1, validation_top5: on the held-out
+            images, or None where they were not evaluated.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    loss: float
+    top1: float
+    top5: float
+    images: int
+    unread: int
+    images_per_second: float
+    validation_loss: float | None = None
+    validation_top1: float | None = None
+    validation_top5: float | None = None
+
+
+class History:
+    """The epochs of a work directory, written as they end.
+
+    Args:
+        workdir: the work directory.
+        epochs: how many of those that were written before still hold; what
+            came after the checkpoint from which a run goes on is forgotten.
+        write: whether to write; only one worker does.
+    """
+
+    def __init__(self, workdir: Path, epochs: int, *, write: bool = True):
+        self._workdir, self._write = workdir, write
+        self.epochs: list[Epoch] = [e for e in _read(workdir / _CSV) if e.epoch <= epochs]
+        self._events = None
+        if write:
+            import tensorflow as tf
+
+            self._events = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+
+    def add(self, epoch: Epoch) -> None:
+        """Takes an epoch and writes all files."""
+        self.epochs.append(epoch)
+        if not self._write:
+            return
+        import tensorflow as tf
+
+        names = [field.name for field in dataclasses.fields(Epoch)]
+        with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for each in self.epochs:
+                values = (getattr(each, name) for name in names)
+                writer.writerow(["" if value is None else value for value in values])
+        with self._events.as_default(step=epoch.step):
+            for name in names[2:]:
+                value = getattr(epoch, name)
+                of_validation = name.startswith("validation_")
+                split = "validation" if of_validation else "train"
+                if value is not None:
+                    _write_scalar(f"{split}/{name.removeprefix('validation_')}", value)
+        self._events.flush()
+
+    def plot(self, title: str) -> Path | None:
+        """Draws loss and error, epoch by epoch; where matplotlib is."""
+        if not self._write or not self.epochs:
+            return None
+        target = self._workdir / _PLOT
+        with replacing(target) as path:
+            _plot(self.epochs, title, path)
+        return target
+
+
+def _write_scalar(tag: str, value: float) -> None:
+    """`tf.summary.scalar`, which needs TensorBoard to be installed; its reader may be elsewhere."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    metadata = v1.SummaryMetadata(
+        plugin_data=v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
+    )
+    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
+
+
+def _read(path: Path) -> list[Epoch]:
+    if not path.is_file():
+        return []
+    kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def _value(text: str, kind):
+    if text == "":
+        return None
+    return int(text) if kind is int else float(text)
+
+
+def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    losses, accuracies = figure.subplots(1, 2)
+    numbers = [each.epoch for each in epochs]
+    evaluated = [each for each in epochs if each.validation_loss is not None]
+    at = [each.epoch for each in evaluated]
+    style = {"marker": "o", "markersize": 3}
+    losses.plot(numbers, [each.loss for each in epochs], label="training", **style)
+    losses.plot(at, [each.validation_loss for each in evaluated], label="held out", **style)
+    losses.set_ylabel("cross-entropy, nats an image")
+    for name, label in (("top1", "top-1"), ("top5", "top-5")):
+        (line,) = accuracies.plot(
+            at,
+            [100 * getattr(each, f"validation_{name}") for each in evaluated],
+            label=f"held out, {label}",
+            **style,
+        )
+        accuracies.plot(
+            numbers,
+            [100 * getattr(each, name) for each in epochs],
+            label=f"training, {label}",
+            color=line.get_color(),
+            linestyle=":",
+        )
+    accuracies.set_ylabel("accuracy, %")
+    accuracies.set_ylim(0, 100)
+    losses.set_ylim(bottom=0)
+    for axes in (losses, accuracies):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=150)

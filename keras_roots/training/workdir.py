@@ -1,0 +1,117 @@
+"""The work directory of a run: one configuration, one run at a time."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_roots.files import replacing
+from keras_roots.training.config import Config, from_json
+from keras_roots.training.sources import Source
+
+_CONFIG = "config.json"
+_DATA = "data.json"
+_CLASSES = "classes.txt"
+
+
+def check(workdir: Path, config: Config, source: Source) -> bool:
+    """Whether a run is to go on in it, which then has begun with this configuration and data.
+
+    Raises:
+        ValueError: it belongs to another configuration, or other data, with
+            the differences; or it holds something else, or is none.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"The work directory '{workdir}' is a file. Give another one.")
+    if not (workdir / _CONFIG).is_file():
+        contents = sorted(p.name for p in workdir.iterdir() if p.name != ".lock") if (
+            workdir.is_dir()
+        ) else []
+        if contents:
+            raise ValueError(
+                f"The work directory '{workdir}' holds other things (such as {contents[0]!r}) and "
+                f"no {_CONFIG} of an earlier run. Give another one."
+            )
+        return False
+    try:
+        there = from_json((workdir / _CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"'{workdir / _CONFIG}' is no configuration: {error}") from None
+    differences = {
+        name: f"{before!r} there, {now!r} now"
+        for name, (before, now) in there.differences(config).items()
+    }
+    data = json.loads((workdir / _DATA).read_text(encoding="utf-8"))
+    differences |= {
+        f"data: {name}": f"{data.get(name)!r} there, {now!r} now"
+        for name, now in source.fingerprint().items()
+        if data.get(name) != now
+    }
+    if differences:
+        listed = "; ".join(f"{name}: {values}" for name, values in differences.items())
+        raise ValueError(
+            f"The work directory '{workdir}' belongs to another run. {listed}. "
+            "Give another one, or the same configuration to go on."
+        )
+    return True
+
+
+def begin(workdir: Path, config: Config, source: Source) -> None:
+    """Makes it, with its configuration, data and class names.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    check_writable(workdir)
+    for name, text in (
+        (_CLASSES, "".join(f"{name}\n" for name in source.class_names)),
+        (_DATA, json.dumps(source.fingerprint(), indent=2) + "\n"),
+        (_CONFIG, json.dumps(config.as_dict(), indent=2) + "\n"),  # The last: all are there.
+    ):
+        with replacing(workdir / name) as path:
+            path.write_text(text, encoding="utf-8")
+
+
+def check_writable(workdir: Path) -> None:
+    """Makes the folder, if there is none.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"The work directory '{workdir}' cannot be written: {error.strerror}."
+        ) from error
+
+
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Refuses a second run in the same directory, as long as the first is alive.
+
+    Raises:
+        ValueError: there is one.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Not on Windows.
+        yield
+        return
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another run is at work in '{workdir}'.") from None
+        except OSError:  # A file system without locks.
+            pass
+        yield
+
+
+def class_names(folder: Path) -> tuple[str, ...] | None:
+    """Those of the models in a folder, where they are known."""
+    path = folder / _CLASSES
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else None
