@@ -105,7 +105,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def _among_replicas() -> bool:
-    """Whether this is what one of a strategy's replicas does, rather than Keras building a model."""
+    """Whether a replica of a strategy computes this, rather than Keras building a model."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf

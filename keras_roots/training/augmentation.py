@@ -57,7 +57,7 @@ def drawn(uniforms, config: Config) -> dict[str, Any]:
     return numbers
 
 
-def augmented(batch: dict[str, Any], config: Config):
+def augmented(batch: dict[str, Any]):
     """The images of a batch, float32 of about 0 to 255, after all but mixing."""
     import tensorflow as tf
 
@@ -195,7 +195,8 @@ class ExampleSeeds(keras.random.SeedGenerator):
     """Seeds for Keras's random layers that an example decides, not the calls before it."""
 
     def __init__(self):  # Without Keras's, which makes a variable.
-        self._base, self._drawn = None, 0
+        self._base: Any = None
+        self._drawn = 0
 
     def begin(self, seed, stream: int) -> None:
         """Takes two int64, of the example, for those that follow; streams draw other ones."""

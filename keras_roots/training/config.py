@@ -54,9 +54,7 @@ class Config:
     mean: tuple[float, ...] = _field(
         (123.675, 116.28, 103.53), "subtracted from red, green and blue values of 0 to 255"
     )
-    std: tuple[float, ...] = _field(
-        (58.395, 57.12, 57.375), "by which the differences are divided"
-    )
+    std: tuple[float, ...] = _field((58.395, 57.12, 57.375), "by which the differences are divided")
 
     dataset: str = _field(
         FOLDERS,
@@ -86,7 +84,8 @@ class Config:
         256, "pixels of the shorter side of which IMAGE_SIZE are cropped; not for training on full"
     )
     padding: int = _field(
-        0, "paper: pixels of the mean colour around the centre crop, of which one is taken at random"
+        0,
+        "paper: pixels of the mean colour around the centre crop, of which one is taken at random",
     )
     mirror: bool = _field(True, "mirror half of the images left to right (not on none)")
     min_area: float = _field(0.08, "full: least part of the image's area in a crop, 0 to 1")
@@ -159,7 +158,8 @@ class Config:
     )
     evaluate_every: int = _field(1, "epochs from evaluation to evaluation", how_only=True)
     checkpoint_every: int = _field(
-        1000, "updates from checkpoint to checkpoint; one is written after each epoch, too",
+        1000,
+        "updates from checkpoint to checkpoint; one is written after each epoch, too",
         how_only=True,
     )
     keep_checkpoints: int = _field(3, "how many of the last; the best is kept, too", how_only=True)
@@ -223,7 +223,8 @@ class Config:
             )
         if self.strategy != "mirrored" and (self.devices or self.logical_cpus):
             raise ValueError(
-                f"devices and logical_cpus are for strategy='mirrored'. {self._received('strategy')}"
+                "devices and logical_cpus are for strategy='mirrored'. "
+                f"{self._received('strategy')}"
             )
 
     def _received(self, name: str) -> str:
@@ -307,7 +308,7 @@ def _converted(name: str, value: Any) -> Any:
     return _number_or_text(name, value, expected)
 
 
-def _number_or_text(name: str, value: Any, expected: type) -> Any:
+def _number_or_text(name: str, value: Any, expected: Any) -> Any:
     if expected is float and type(value) is int:
         value = float(value)
     if type(value) is not expected or (expected is float and not math.isfinite(value)):

@@ -10,23 +10,27 @@ from absl import flags
 from keras_roots.training.config import TYPES, Config, from_json, replaced
 
 
-def define() -> None:
-    """Defines a flag for each field; those that are not given leave it as it is."""
+def define(**program: str) -> None:
+    """Defines a flag for each field; those that are not given leave it as it is.
+
+    Args:
+        **program: `module_name`, under which --help lists them.
+    """
     for field in dataclasses.fields(Config):
         name, text, choices = field.name, field.metadata["help"], field.metadata["choices"]
         expected = TYPES[name]
         if choices:
-            flags.DEFINE_enum(name, None, choices, text)
+            flags.DEFINE_enum(name, None, choices, text, **program)
         elif expected is bool:
-            flags.DEFINE_bool(name, None, text)
+            flags.DEFINE_bool(name, None, text, **program)
         elif expected is int:
-            flags.DEFINE_integer(name, None, text)
+            flags.DEFINE_integer(name, None, text, **program)
         elif expected is float:
-            flags.DEFINE_float(name, None, text)
+            flags.DEFINE_float(name, None, text, **program)
         elif expected is str:
-            flags.DEFINE_string(name, None, text)
+            flags.DEFINE_string(name, None, text, **program)
         else:
-            flags.DEFINE_list(name, None, f"{text}; separated by commas")
+            flags.DEFINE_list(name, None, f"{text}; separated by commas", **program)
 
 
 def overlaid(config: Config) -> Config:

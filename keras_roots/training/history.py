@@ -64,9 +64,8 @@ class History:
     def add(self, epoch: Epoch) -> None:
         """Takes an epoch and writes all files."""
         self.epochs.append(epoch)
-        if not self._write:
+        if self._events is None:
             return
-        import tensorflow as tf
 
         names = [field.name for field in dataclasses.fields(Epoch)]
         with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:

@@ -123,7 +123,11 @@ def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bo
     import tensorflow as tf
 
     def tried():
-        attempt = tf.data.Dataset.from_tensors(0).map(lambda _: _decoded(*read(), image_of))
+        def read_and_decoded(_):
+            content, label = read()
+            return _decoded(content, label, image_of)
+
+        attempt = tf.data.Dataset.from_tensors(0).map(read_and_decoded)
         blank = (tf.zeros([image_size, image_size, 3], tf.uint8), tf.constant(0, tf.int64), False)
         attempt = attempt.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
         return attempt.take(1).get_single_element()

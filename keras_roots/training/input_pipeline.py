@@ -44,7 +44,10 @@ def check(config: Config, replicas: int) -> None:
             f"(accumulation) divide. Received: {config.batch_size}. Take "
             f"{f'{below} or ' if below else ''}{below + parts}."
         )
-    if augmentation.mixing_layers(config) and config.batch_size // parts % augmentation.MIXING_GROUP:
+    if (
+        augmentation.mixing_layers(config)
+        and config.batch_size // parts % augmentation.MIXING_GROUP
+    ):
         raise ValueError(
             f"mixup and cutmix mix groups of {augmentation.MIXING_GROUP} examples, of which a "
             f"replica's piece is a multiple. Received: {config.batch_size} / {parts} = "
@@ -145,7 +148,11 @@ class Batches:
                 if self._iterator is None:
                     self._iterator = self._distributed()
                 batch = next(self._iterator)
-            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError):
+            except (
+                tf.errors.InvalidArgumentError,
+                tf.errors.NotFoundError,
+                tf.errors.DataLossError,
+            ):
                 # An image that looked whole is not, or is gone. Try each from here on.
                 if self._careful:
                     raise

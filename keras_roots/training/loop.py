@@ -119,11 +119,12 @@ class _Run:
         self.config, self.folder, self.strategy, self.source = config, folder, strategy, source
         self.report, self.chief = report, strategies.is_chief(strategy)
         self.classes = len(source.class_names)
-        last = config.max_steps or math.inf
-        self.ends = [
-            min(last, input_pipeline.steps_until(epoch + 1, config, source.train))
-            for epoch in range(config.epochs)
+        ends = [
+            input_pipeline.steps_until(epoch, config, source.train)
+            for epoch in range(1, config.epochs + 1)
         ]
+        last = min(config.max_steps or ends[-1], ends[-1])
+        self.ends = sorted({min(last, end) for end in ends})
         self.schedule = optimization.learning_rate(
             config,
             source.train.size / config.batch_size,
@@ -152,9 +153,7 @@ class _Run:
 
     def _train(self, signals: Signals) -> None:
         state, last = self.checkpoints, self.ends[-1]
-        batches = input_pipeline.training(
-            self.strategy, self.config, self.source, state.step, last
-        )
+        batches = input_pipeline.training(self.strategy, self.config, self.source, state.step, last)
         while True:
             # An epoch may have ended without its evaluation, when the run was interrupted.
             if state.epochs < len(self.ends) and state.step == self.ends[state.epochs]:
@@ -217,13 +216,9 @@ class _Run:
         return bool(sums[SUMS.index("stops")])
 
     def _require_finite(self, step: int, loss: float, norm: float) -> None:
-        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradients' norm is {norm}"
-        if math.isfinite(loss) and math.isfinite(norm):
+        if math.isfinite(loss) and (math.isfinite(norm) or self._scale_is_to_blame()):
             return
-        if math.isfinite(loss) and self.config.precision == "float16":
-            # That update was left out, and the loss is scaled less.
-            if float(self.steps.optimizer.dynamic_scale) >= _LEAST_LOSS_SCALE:
-                return
+        what = f"gradients' norm is {norm}" if math.isfinite(loss) else f"loss is {loss}"
         good = self.checkpoints.last_saved
         raise DivergedError(
             f"Diverged at update {step}: the {what}, at a learning rate of "
@@ -233,8 +228,15 @@ class _Run:
                 if good is not None
                 else "There is no checkpoint before it. "
             )
-            + "Take a lower learning_rate, more warmup_epochs, or clip_norm, in a new work directory."
+            + "Take a lower learning_rate, more warmup_epochs, or clip_norm, and a new work "
+            "directory."
         )
+
+    def _scale_is_to_blame(self) -> bool:
+        """Whether the gradients are of a loss that was scaled too much; it then is scaled less."""
+        if self.config.precision != "float16":
+            return False
+        return float(self.steps.optimizer.dynamic_scale) >= _LEAST_LOSS_SCALE
 
     def _learning_rate(self, step: int) -> float:
         return float(np.asarray(self.schedule(step)))

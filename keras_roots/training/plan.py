@@ -29,7 +29,9 @@ def lines(
     per_epoch = source.train.size / config.batch_size
     every = f"every {config.evaluate_every} epochs" if config.evaluate_every > 1 else "every epoch"
     left_out = source.train.left_out + source.validation.left_out
-    beside = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.items())
+    beside = ", ".join(
+        f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.items()
+    )
     return [
         f"Network: {model.name}, {counts.parameters:,} parameters, {counts.macs:,} "
         f"multiply-accumulates an image of {config.image_size}x{config.image_size}",

@@ -5,7 +5,6 @@ over the batch, whatever the number of replicas and pieces; gradients are
 summed, clipped, and applied once.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -134,7 +133,7 @@ class Steps:
     def _gradients(self, batch):
         import tensorflow as tf
 
-        images = augmentation.augmented(batch, self.config)
+        images = augmentation.augmented(batch)
         targets = tf.one_hot(batch["labels"], self.classes)
         smoothing = self.config.label_smoothing
         if smoothing:
@@ -177,9 +176,7 @@ class Steps:
             logits = tf.cast(logits, tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
             sums = _sums(losses, logits, batch["labels"], batch["weights"])
-            return tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, sums
-            )
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self.strategy.run(replica, args=(batch,)))
 
@@ -192,21 +189,19 @@ def _piece(batch, number: int, pieces: int):
 def _sums(losses, logits, labels, weights):
     import tensorflow as tf
 
-    # A logit that is no number is not among the first; in_top_k says so.
     top1, top5 = (
         tf.reduce_sum(tf.cast(_in_top(labels, logits, k), tf.float32) * weights) for k in (1, 5)
     )
-    # What an unreadable image has for a loss must not be added, not even times 0, if it is infinite.
+    # Not even times 0 is the loss of an image that could not be read: it may be no number.
     loss = tf.reduce_sum(tf.where(weights > 0, losses * weights, 0.0))
     return tf.stack([loss, top1, top5, tf.reduce_sum(weights), 0.0])
 
 
 def _in_top(labels, logits, k: int):
-    """Whether fewer than k classes have a higher logit; one that is no number never is."""
+    """Whether a label's logit is among the k highest; of equal ones the first comes first."""
     import tensorflow as tf
 
     own = tf.gather(logits, labels, axis=-1, batch_dims=1)[:, tf.newaxis]
-    higher = tf.reduce_sum(tf.cast(logits > own, tf.int32), axis=-1)
-    return tf.logical_and(higher < k, tf.math.is_finite(own[:, 0]))
-
-
+    place = tf.range(tf.shape(logits)[-1], dtype=labels.dtype)
+    before = (logits > own) | ((logits == own) & (place < labels[:, tf.newaxis]))
+    return tf.reduce_sum(tf.cast(before, tf.int32), axis=-1) < k

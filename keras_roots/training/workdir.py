@@ -25,9 +25,11 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"The work directory '{workdir}' is a file. Give another one.")
     if not (workdir / _CONFIG).is_file():
-        contents = sorted(p.name for p in workdir.iterdir() if p.name != ".lock") if (
-            workdir.is_dir()
-        ) else []
+        contents = (
+            sorted(p.name for p in workdir.iterdir() if p.name != ".lock")
+            if (workdir.is_dir())
+            else []
+        )
         if contents:
             raise ValueError(
                 f"The work directory '{workdir}' holds other things (such as {contents[0]!r}) and "

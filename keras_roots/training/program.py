@@ -1,0 +1,117 @@
+"""What the training programs of examples/ have in common: flags, errors, exit codes."""
+
+import importlib.util
+import re
+import signal
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from keras_roots.training import strategies
+from keras_roots.training.config import Config
+from keras_roots.training.flags import define, from_file, overlaid
+
+EXIT_CODES = """\
+Exit codes: 0 done, 1 the training diverged or its last state could not be written,
+2 a mistake in the flags or in what they name, 75 interrupted by SIGTERM with the
+state written (the same command goes on), 130 the same by Ctrl-C."""
+_PREEMPTED = 75  # As sysexits.h has it: a temporary failure, try again.
+_INTERRUPTED = 130
+
+
+def run(default: str, configs: Path, documentation: str) -> None:
+    """Parses the command line, trains, and exits.
+
+    Args:
+        default: name of the configuration without --config.
+        configs: folder of configurations, each a Python file with a `CONFIG`.
+        documentation: of the program.
+    """
+    names = sorted(path.stem for path in configs.glob("*.py"))
+    of_program = {"module_name": sys.argv[0]}  # So --help lists them.
+    chosen = flags.DEFINE_string(
+        "config",
+        default,
+        f"the configuration: {', '.join(names)}, or a .json file such as a work directory's; the "
+        "other flags change it field by field",
+        **of_program,
+    )
+    work_directory = flags.DEFINE_string(
+        "workdir", None, "where the results go, and where an interrupted run goes on", **of_program
+    )
+    dry_run = flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "check everything, print the plan and its cost, and train nothing",
+        **of_program,
+    )
+    define(**of_program)
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            sys.exit(_mistake(f"unexpected arguments: {' '.join(argv[1:])} (flags begin with --)"))
+        if not work_directory.value:
+            sys.exit(_mistake("give --workdir, the folder for the results"))
+        sys.exit(
+            _trained(chosen.value, configs, names, work_directory.value, dry_run=dry_run.value)
+        )
+
+    sys.modules[
+        "__main__"
+    ].__doc__ = f"{documentation}\n{strategies.TF_CONFIG_HELP}\n{EXIT_CODES}\n"
+    app.run(main)
+
+
+def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_run: bool) -> int:
+    from keras_roots.training import dry_run as checks
+    from keras_roots.training.loop import Interrupted, train_and_evaluate
+
+    try:
+        config = overlaid(load(chosen, configs, names))
+        if dry_run:
+            checks.run(config, workdir)
+        else:
+            train_and_evaluate(config, workdir, report=_print)
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return _PREEMPTED if interrupted.signal == signal.SIGTERM else _INTERRUPTED
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        return _mistake(str(error))
+    except RuntimeError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint is whole", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def load(chosen: str, configs: Path, names: list[str]) -> Config:
+    """A configuration by name, or from a JSON file.
+
+    Raises:
+        ValueError, FileNotFoundError: there is none.
+    """
+    if chosen.endswith(".json"):
+        return from_file(chosen)
+    if not re.fullmatch(r"\w+", chosen) or chosen not in names:
+        raise ValueError(
+            f"There is no configuration {chosen!r}. Expected one of: {', '.join(names)}, or a "
+            ".json file"
+        )
+    specification = importlib.util.spec_from_file_location(chosen, configs / f"{chosen}.py")
+    if specification is None or specification.loader is None:
+        raise ValueError(f"'{configs / chosen}.py' cannot be imported")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.CONFIG
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _mistake(message: str) -> int:
+    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    return 2
