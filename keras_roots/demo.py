@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots import data
+from keras_roots import data, intervals
 from keras_roots.benchmark import litert
 from keras_roots.cost import cost
 from keras_roots.export import TFLiteArtifact, export_tflite
@@ -63,10 +63,7 @@ class Result:
     @property
     def accuracy_interval(self) -> tuple[float, float]:
         """95% interval of the accuracy (Wilson's), for there are only so many images."""
-        from scipy.stats import binomtest
-
-        interval = binomtest(self.correct, self.images).proportion_ci(method="wilson")
-        return interval.low, interval.high
+        return intervals.wilson(self.correct, self.images)
 
 
 def run(

@@ -8,7 +8,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from keras_roots.cli import benchmark, cost, demo, export, lowerings, reproduce
+from keras_roots.cli import (
+    benchmark,
+    cost,
+    demo,
+    evaluate,
+    export,
+    lowerings,
+    predict,
+    reproduce,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add(commands)
     cost.add(commands)
     reproduce.add(commands)
+    evaluate.add(commands)
+    predict.add(commands)
     export.add(commands)
     lowerings.add(commands)
     benchmark.add(commands)

@@ -4,6 +4,7 @@ import argparse
 
 from keras_roots.cli.options import (
     add_image_size_and_classes,
+    add_preprocessing,
     add_root,
     add_set,
     require_folder,
@@ -53,13 +54,7 @@ def add(commands) -> None:
         metavar="N",
         help="how many of them (default: %(default)s)",
     )
-    command.add_argument(
-        "--preprocessing",
-        choices=("none", "torch", "caffe", "tf"),
-        default="none",
-        help="what the model was trained with: none, values of 0 to 255; or as "
-        "keras.applications.imagenet_utils.preprocess_input has it (default: %(default)s)",
-    )
+    add_preprocessing(command)
     command.add_argument(
         "--lowering",
         choices=("auto", "tuned", "native"),

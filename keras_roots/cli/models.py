@@ -16,7 +16,7 @@ def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
         for name in ("classes", "set"):
             if getattr(arguments, name):
                 raise ValueError(f"--{name} is for networks that are built by name, not for files")
-        dense = _load(arguments.model)
+        dense = load(arguments.model)
         shape = _filled(dense, size)  # Raises before the work.
         return dense, rootify(dense, arguments.root, report=None) if grouped else None, shape
     options = _factory_options(arguments, size)
@@ -41,7 +41,7 @@ def one(arguments: argparse.Namespace):
     for name in ("root", "weights", "classes", "set"):
         if getattr(arguments, name):
             raise ValueError(f"--{name} is for networks that are built by name, not for files")
-    model = _load(arguments.model)
+    model = load(arguments.model)
     shape = _filled(model, size)
     if shape is None:
         return model
@@ -99,7 +99,39 @@ def check_factory_options(model: str, options: dict) -> None:
             raise ValueError(f"{model} has no option {name!r}; it {have}")
 
 
-def _load(path: str):
+def classifier(arguments: argparse.Namespace):
+    """The classifier of a command with `options.add_classifier`."""
+    from keras_roots.evaluation import Classifier
+
+    suffix = Path(arguments.model).suffix
+    if suffix not in (".keras", ".tflite"):
+        raise ValueError(
+            "Expected a .keras file, as model.save writes, or a .tflite file. Received: "
+            f"{arguments.model!r}"
+        )
+    return Classifier(
+        arguments.model if suffix == ".tflite" else load(arguments.model),
+        preprocessing=arguments.preprocessing,
+        image_size=arguments.image_size,
+    )
+
+
+def class_names_beside(path: str) -> tuple[str, ...] | None:
+    """Those of a model in a work directory, or None."""
+    from keras_roots.training import workdir
+
+    return workdir.class_names(Path(path).parent)
+
+
+def class_names_of(path: str) -> tuple[str, ...]:
+    """One a line; the last may be followed by empty ones."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file of class names {path!r}.")
+    text = Path(path).read_text(encoding="utf-8")
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def load(path: str):
     """A saved model; nothing that is code in the file is run."""
     import keras
 

@@ -34,13 +34,17 @@ def _option(text: str) -> tuple[str, object]:
     return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
-def add_image_size_and_classes(command) -> None:
+def add_image_size(command) -> None:
     command.add_argument(
         "--image-size",
         type=int,
         metavar="PIXELS",
         help="height and width (default: the network's; a file that leaves them open needs it)",
     )
+
+
+def add_image_size_and_classes(command) -> None:
+    add_image_size(command)
     command.add_argument(
         "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
     )
@@ -56,6 +60,34 @@ def add_set(command) -> None:
         help="an option of the network's factory, such as geometry=deep-roots or "
         "stride_in_1x1=false; may be repeated",
     )
+
+
+def add_preprocessing(command) -> None:
+    command.add_argument(
+        "--preprocessing",
+        choices=("none", "torch", "caffe", "tf"),
+        default="none",
+        help="what the model was trained with: none, values of 0 to 255; or as "
+        "keras.applications.imagenet_utils.preprocess_input has it (default: %(default)s)",
+    )
+
+
+def add_classifier(command) -> None:
+    """A model's file, and how images are brought to what it takes."""
+    command.add_argument(
+        "model",
+        help="a file that model.save wrote, model.keras, or that `keras-roots export` wrote, "
+        "model.tflite",
+    )
+    add_preprocessing(command)
+    command.add_argument(
+        "--resize",
+        type=int,
+        metavar="PIXELS",
+        help="shorter side of an image before the crop (default: 256/224 of the image size, which "
+        "is 256 for 224; the image size itself below 64)",
+    )
+    add_image_size(command)
 
 
 def add_format(command) -> None:

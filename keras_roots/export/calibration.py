@@ -50,11 +50,7 @@ def load_images(
     require_images(folder)
     if count < 1:
         raise ValueError(f"Expected one image or more. Received: {count}")
-    if preprocessing not in PREPROCESSING:
-        raise ValueError(
-            f"Expected preprocessing as one of: {', '.join(PREPROCESSING)}. "
-            f"Received: {preprocessing!r}"
-        )
+    check_preprocessing(preprocessing)
     if len(shape) != 3:
         raise ValueError(f"Expected a model of images. Received: one whose input is {shape}")
     height, width, channels = shape
@@ -81,6 +77,20 @@ def load_images(
     except Exception as error:  # TensorFlow's errors of decoding are many.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"The images in '{folder}' cannot be read: {reason}") from error
+    return preprocessed(pixels, preprocessing)
+
+
+def check_preprocessing(preprocessing: str) -> None:
+    """Raises a ValueError unless it is one of `PREPROCESSING`."""
+    if preprocessing not in PREPROCESSING:
+        raise ValueError(
+            f"Expected preprocessing as one of: {', '.join(PREPROCESSING)}. "
+            f"Received: {preprocessing!r}"
+        )
+
+
+def preprocessed(pixels: np.ndarray, preprocessing: str) -> np.ndarray:
+    """Float32 images of 0 to 255, [..., channels], as a model takes them; may change them."""
     if preprocessing == "none":
         return pixels
     return keras.applications.imagenet_utils.preprocess_input(

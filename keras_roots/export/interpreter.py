@@ -17,12 +17,16 @@ def make_interpreter(model: bytes | str | os.PathLike, threads: int = 1):
 
 def run(content: bytes, images: np.ndarray) -> np.ndarray:
     """Outputs [examples, values] of a model of batch 1."""
-    interpreter = make_interpreter(content)
+    return outputs(make_interpreter(content), images)
+
+
+def outputs(interpreter, images: np.ndarray) -> np.ndarray:
+    """The same of an interpreter whose tensors are allocated."""
     place_in = interpreter.get_input_details()[0]["index"]
     place_out = interpreter.get_output_details()[0]["index"]
-    outputs = []
+    found = []
     for image in images:
         interpreter.set_tensor(place_in, image[np.newaxis])
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(place_out)[0])
-    return np.stack(outputs)
+        found.append(interpreter.get_tensor(place_out)[0])
+    return np.stack(found)

@@ -33,8 +33,8 @@ _EIGENVECTORS = (
 )
 _ORDERS = tuple(itertools.permutations(range(3)))
 
-# Uniform numbers that an example draws: crop 2, mirroring 1, jitter 3 and its order, lighting 6.
-UNIFORMS = 13
+# Uniform numbers that an example draws: mirroring, jitter 3 and its order, lighting 6.
+UNIFORMS = 11
 
 
 def drawn(uniforms, config: Config) -> dict[str, Any]:
@@ -45,14 +45,14 @@ def drawn(uniforms, config: Config) -> dict[str, Any]:
         return {}
     numbers = {}
     if config.mirror:
-        numbers["mirror"] = uniforms[2] < 0.5
+        numbers["mirror"] = uniforms[0] < 0.5
     if config.augmentation == "full" and config.color_jitter:
-        numbers["jitter"] = 1 + config.color_jitter * (2 * uniforms[3:6] - 1)
-        numbers["order"] = tf.cast(uniforms[6] * len(_ORDERS), tf.int32)
+        numbers["jitter"] = 1 + config.color_jitter * (2 * uniforms[1:4] - 1)
+        numbers["order"] = tf.cast(uniforms[4] * len(_ORDERS), tf.int32)
     if config.augmentation == "full" and config.lighting:
         # Box and Muller's normal numbers.
-        radius = tf.sqrt(-2 * tf.math.log1p(-uniforms[7:10]))
-        normal = radius * tf.cos(2 * math.pi * uniforms[10:13])
+        radius = tf.sqrt(-2 * tf.math.log1p(-uniforms[5:8]))
+        normal = radius * tf.cos(2 * math.pi * uniforms[8:11])
         numbers["lighting"] = config.lighting * normal
     return numbers
 

@@ -6,6 +6,8 @@ and BMP are read whatever the file is called.
 
 from collections.abc import Callable
 
+ATTEMPTS = 10  # To draw a rectangle that lies within the image.
+
 _JPEG = (b"\xff\xd8\xff", b"\xff\xd9")
 _PNG = (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82")
 
@@ -39,25 +41,35 @@ def random_box(shape, image_size: int, resize: int, uniforms):
     return tf.concat([corner, [side, side]], 0)
 
 
-def random_resized_box(shape, min_area: float, seed):
+def random_resized_box(shape, min_area: float, uniforms):
     """A rectangle of `min_area` to all of the image's area, 3:4 to 4:3, anywhere.
 
+    As fb.resnet.torch draws it: the area uniformly, then the shape, up to ten
+    times until it lies within the image; else the central square.
+    (TensorFlow's sample_distorted_bounding_box draws small areas more often.)
+
     Args:
-        seed: two int64.
+        uniforms: `ATTEMPTS` x 5 numbers from 0 to less than 1, float32.
     """
     import tensorflow as tf
 
-    corner, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape,
-        tf.zeros([0, 0, 4]),
-        seed=seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=(3 / 4, 4 / 3),
-        area_range=(min_area, 1.0),
-        max_attempts=10,
-        use_image_if_no_bounding_boxes=True,
+    area, ratio, is_swapped, at_y, at_x = tf.unstack(tf.reshape(uniforms, [ATTEMPTS, 5]), axis=1)
+    size = tf.cast(shape[:2], tf.float32)
+    area = (min_area + (1 - min_area) * area) * size[0] * size[1]
+    ratio = 3 / 4 + (4 / 3 - 3 / 4) * ratio
+    ratio = tf.where(is_swapped < 0.5, 1 / ratio, ratio)
+    height = tf.maximum(tf.round(tf.sqrt(area / ratio)), 1)
+    width = tf.maximum(tf.round(tf.sqrt(area * ratio)), 1)
+    fits = tf.logical_and(height <= size[0], width <= size[1])
+    y, x = (
+        tf.minimum(tf.floor((room + 1) * u), room)
+        for room, u in ((size[0] - height, at_y), (size[1] - width, at_x))
     )
-    return tf.concat([corner[:2], size[:2]], 0)
+    first = tf.argmax(fits)
+    drawn = tf.cast(tf.gather(tf.stack([y, x, height, width], axis=1), first), tf.int32)
+    side = tf.minimum(shape[0], shape[1])
+    centre = tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+    return tf.where(fits[first], drawn, centre)
 
 
 def _side(shape, image_size: int, resize: int):

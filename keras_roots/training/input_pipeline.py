@@ -83,21 +83,22 @@ def train_batches(
         order = tf.stack([tf.constant(config.seed, tf.int64), epoch])
         number = tf.random.experimental.index_shuffle(place, order, split.size - 1)
         seed = tf.stack([_stream(config.seed, epoch), number])
-        uniforms = tf.random.stateless_uniform([augmentation.UNIFORMS], seed)
+        uniforms = tf.random.stateless_uniform([augmentation.UNIFORMS + 5 * images.ATTEMPTS], seed)
+        of_colours, of_crop = tf.split(uniforms, [augmentation.UNIFORMS, -1])
 
         def image_of(content):
-            image = _cropped(content, config, uniforms, seed)
+            image = _cropped(content, config, of_crop)
             return image if transform is None else transform(image, seed)
 
         element = _element(split, number, image_of, config, careful=careful)
-        return {**element, **augmentation.drawn(uniforms, config)}
+        return {**element, **augmentation.drawn(of_colours, config)}
 
     starts = _starts(first, last, config.batch_size, share)
     batches = _batches(starts, each, example_at)
     layers = augmentation.mixing_layers(config)
     if layers:
         mixing = _mixing(starts, each, config, layers)
-        batches = tf.data.Dataset.zip(batches, mixing).map(lambda batch, more: {**batch, **more})
+        batches = tf.data.Dataset.zip(batches, mixing).map(_plain(lambda a, b: {**a, **b}))
     return batches.prefetch(_PREFETCHED_BATCHES)
 
 
@@ -198,14 +199,16 @@ def _starts(first: int, last: int, batch_size: int, share: Share):
         update, replica = number // local, share.index * local + number % local
         return update * batch_size + replica * each
 
-    return tf.data.Dataset.range(first * local, last * local).map(start)
+    return tf.data.Dataset.range(first * local, last * local).map(_plain(start))
 
 
 def _batches(starts, each: int, example_at: Callable):
     import tensorflow as tf
 
-    positions = starts.flat_map(lambda start: tf.data.Dataset.range(start, start + each))
-    examples = positions.map(example_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    positions = starts.flat_map(_plain(lambda start: tf.data.Dataset.range(start, start + each)))
+    examples = positions.map(
+        _plain(example_at), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
     return examples.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -219,13 +222,19 @@ def _mixing(starts, each: int, config: Config, layers: dict):
     def groups_of(start):
         return tf.data.Dataset.range(start, start + each, augmentation.MIXING_GROUP)
 
-    groups = starts.flat_map(groups_of).map(of_group, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = groups.batch(each // augmentation.MIXING_GROUP, drop_remainder=True)
-    return batches.map(
-        lambda batch: {
-            name: tf.reshape(value, [each, *value.shape[2:]]) for name, value in batch.items()
-        }
-    )
+    def flat(batch):
+        return {name: tf.reshape(v, [each, *v.shape[2:]]) for name, v in batch.items()}
+
+    groups = starts.flat_map(_plain(groups_of))
+    groups = groups.map(_plain(of_group), num_parallel_calls=tf.data.AUTOTUNE)
+    return groups.batch(each // augmentation.MIXING_GROUP, drop_remainder=True).map(_plain(flat))
+
+
+def _plain(function: Callable) -> Callable:
+    """As it is: nothing here is Python that stands for control flow of TensorFlow."""
+    import tensorflow as tf
+
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _element(split: Split, number, image_of: Callable, config: Config, *, careful: bool) -> dict:
@@ -254,13 +263,13 @@ def _centre(content, config: Config):
     )
 
 
-def _cropped(content, config: Config, uniforms, seed):
+def _cropped(content, config: Config, uniforms):
     import tensorflow as tf
 
     size = config.image_size
     if config.augmentation == "full":
         return images.cropped(
-            content, lambda shape: images.random_resized_box(shape, config.min_area, seed), size
+            content, lambda shape: images.random_resized_box(shape, config.min_area, uniforms), size
         )
     if config.augmentation == "none" or config.padding:
         image = _centre(content, config)

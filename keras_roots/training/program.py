@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from keras_roots.training import strategies
 from keras_roots.training.config import Config
@@ -49,6 +49,8 @@ def run(default: str, configs: Path, documentation: str) -> None:
     define(**of_program)
 
     def main(argv: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # TensorFlow says how it saves checkpoints.
         if len(argv) > 1:
             sys.exit(_mistake(f"unexpected arguments: {' '.join(argv[1:])} (flags begin with --)"))
         if not work_directory.value:

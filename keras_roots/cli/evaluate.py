@@ -1,0 +1,78 @@
+"""`keras-roots evaluate`: how often a model is right on labelled images."""
+
+import argparse
+
+from keras_roots.cli.options import add_classifier, add_format, formatted, to_stderr
+
+_UNREAD_NAMED = 10
+
+
+def add(commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="accuracy of a model on labelled images",
+        description="Prints the top-1 and top-5 accuracy of a model with 95% intervals, its mean "
+        "cross-entropy if it gives probabilities, and the accuracy by class. Each image is "
+        "resized and cropped at its centre. Images that cannot be read are left out and named.",
+    )
+    add_classifier(command)
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR_OR_NAME",
+        help="folder of <class>/*.JPEG, or of a split with such folders; or the name of a data set "
+        "that tensorflow-datasets has prepared, such as imagenet2012 or cifar10",
+    )
+    command.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder where tensorflow-datasets keeps it (default: its own)",
+    )
+    command.add_argument(
+        "--split",
+        metavar="NAME",
+        help="of the data (default: the first of validation, val and test that exists)",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="images at a time (default: %(default)s)",
+    )
+    add_format(command)
+    command.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from keras_roots import evaluation
+    from keras_roots.cli.models import class_names_beside, classifier
+
+    found = evaluation.evaluate(
+        classifier(arguments),
+        arguments.data,
+        data_dir=arguments.data_dir,
+        split=arguments.split,
+        resize=arguments.resize,
+        batch_size=arguments.batch_size,
+        class_names=class_names_beside(arguments.model),
+        report=to_stderr,
+    )
+    if found.unread:
+        to_stderr(f"images that cannot be read and are left out: {len(found.unread)}")
+        for name in found.unread[:_UNREAD_NAMED]:
+            to_stderr(f"  {name}")
+        if len(found.unread) > _UNREAD_NAMED:
+            to_stderr(f"  and {len(found.unread) - _UNREAD_NAMED:,} more")
+    if found.cross_entropy is None:
+        to_stderr("the outputs are not probabilities (they do not sum to 1): no cross-entropy")
+    by_class = formatted(found.by_class(), arguments.format)
+    if arguments.format == "csv":  # Which is one table.
+        print(by_class)
+        return 0
+    print(
+        f"{arguments.model} on {found.data}: {found.total:,} images of {len(found.class_names):,} "
+        f"classes, resized to {found.resize} pixels, of which {found.image_size} are cropped"
+    )
+    print("", formatted(found.summary(), arguments.format), "", by_class, sep="\n")
+    return 0

@@ -1,0 +1,433 @@
+import csv
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.stats import binomtest
+
+from keras_roots import intervals
+from keras_roots.cli import main
+from keras_roots.evaluation import Classifier, default_resize, evaluate, predict
+from keras_roots.export import export_tflite
+
+SIZE = 16
+NAMES = ("blue", "green", "red")
+COLOURS = {"red": (200, 30, 60), "green": (40, 180, 90), "blue": (10, 90, 220)}
+
+
+def jpeg(colour, size=SIZE):
+    return tf.io.encode_jpeg(np.full((size, size, 3), colour, np.uint8)).numpy()
+
+
+def network(kernel, activation="softmax", size=SIZE):
+    """The mean of each colour, 0 to 1, times a kernel [3, classes]."""
+    inputs = keras.Input((size, size, 3))
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    dense = keras.layers.Dense(len(kernel[0]), use_bias=False, activation=activation)
+    model = keras.Model(inputs, dense(means))
+    dense.set_weights([np.asarray(kernel, np.float32)])
+    return model
+
+
+def largest_colour(**more):
+    """Which colour is the largest, in the order of `NAMES`."""
+    return network(10 * np.eye(3)[::-1], **more)
+
+
+@pytest.fixture(scope="module", name="files")
+def save_models(tmp_path_factory):
+    """A folder of models that tests only read."""
+    folder = tmp_path_factory.mktemp("models")
+    model = largest_colour()
+    model.save(folder / "model.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
+    export_tflite(model, folder / "model.tflite", images)
+    largest_colour(activation=None).save(folder / "logits.keras")
+    largest_colour(size=None).save(folder / "open.keras")
+    network(np.full((3, 3), np.nan)).save(folder / "nan.keras")
+    network(np.eye(3, 4)).save(folder / "four.keras")
+    return folder
+
+
+def colour_folders(folder):
+    """<folder>/<class>/: 6 of 7 are right, red's third is green."""
+    of_class = {"red": ["red", "red", "green"], "green": ["green"], "blue": ["blue"] * 3}
+    for name, colours in of_class.items():
+        (folder / name).mkdir(parents=True)
+        for number, colour in enumerate(colours):
+            (folder / name / f"{number}.JPEG").write_bytes(jpeg(COLOURS[colour]))
+    return folder
+
+
+def tables(text):
+    blocks = text.strip().split("\n\n")
+    return [[re.split(r"\s{2,}", line) for line in block.splitlines()] for block in blocks]
+
+
+def one_line(capsys):
+    error = capsys.readouterr().err
+    assert error.startswith("keras-roots: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(("correct", "count"), [(0, 7), (6, 7), (7, 7), (1, 1), (37_500, 50_000)])
+def test_wilson_is_scipys(correct, count):
+    expected = binomtest(correct, count).proportion_ci(method="wilson")
+    np.testing.assert_allclose(intervals.wilson(correct, count), expected, atol=1e-12)
+
+
+def test_wilson_of_no_images():
+    with pytest.raises(ValueError, match="one image or more"):
+        intervals.wilson(0, 0)
+
+
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_evaluate_against_numpy(tmp_path, activation):
+    rng = np.random.default_rng(0)
+    means, labels = [], []
+    for label in range(7):
+        of_class = tmp_path / f"class-{label}"
+        of_class.mkdir()
+        for number in range(label % 3 + 2):
+            image = rng.integers(0, 256, (22, 28, 3), np.uint8) // rng.integers(1, 9, 3)
+            image = image.astype(np.uint8)
+            (of_class / f"{number}.png").write_bytes(tf.io.encode_png(image).numpy())
+            # Of images whose shorter side is 22 already, 16 pixels are cropped as they are.
+            means.append(image[3:19, 6:22].mean(axis=(0, 1)) / 255)
+            labels.append(label)
+    kernel = rng.normal(0, 3, (3, 7))
+    scores, labels = np.array(means) @ kernel, np.array(labels)
+    order = np.argsort(-scores, axis=1)
+    found = evaluate(Classifier(network(kernel, activation)), tmp_path, resize=22, batch_size=4)
+    assert found.images == tuple(np.bincount(labels))
+    correct = order[:, 0] == labels
+    assert found.correct == tuple(np.bincount(labels, weights=correct).astype(int))
+    assert found.top1 == correct.mean()
+    in_5 = (order[:, :5] == labels[:, np.newaxis]).any(axis=1)
+    assert found.top5 == in_5.mean()
+    assert 0 < found.top1 < found.top5 < 1
+    if activation is None:
+        assert found.cross_entropy is None
+        assert len(found.summary().rows) == 2
+    else:
+        log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        expected = -log[np.arange(len(labels)), labels].mean()
+        assert found.cross_entropy == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.tflite"])
+def test_evaluate_prints_accuracy_and_classes(files, name, tmp_path, capsys):
+    colour_folders(tmp_path / "validation")
+    colour_folders(tmp_path / "test")
+    shutil.rmtree(tmp_path / "test" / "red")
+    command = ["evaluate", str(files / name), "--data", str(tmp_path), "--batch-size", "3"]
+    assert main(command) == 0
+    (heading,), (header, _, *measures), by_class = tables(capsys.readouterr().out)
+    assert "validation: 7 images of 3 classes" in heading[0]
+    low, high = binomtest(6, 7).proportion_ci(method="wilson")
+    assert header == ["measure", "value", "95% interval"]
+    assert measures[0] == ["top-1, %", "85.71", f"{100 * low:.2f} to {100 * high:.2f}"]
+    assert measures[1][:2] == ["top-5, %", "100.00"]
+    assert measures[2][0] == "cross-entropy, nats"
+    assert [by_class[0], *by_class[2:5], by_class[-1]] == [
+        ["class", "images", "top-1, %"],
+        ["blue", "3", "100.00"],
+        ["green", "1", "100.00"],
+        ["red", "3", "66.67"],
+        ["all", "7", "85.71"],
+    ]
+
+
+def test_evaluate_as_one_csv_table_of_another_split(files, tmp_path, capsys):
+    colour_folders(tmp_path / "holdout")
+    command = ["evaluate", str(files / "logits.keras"), "--data", str(tmp_path)]
+    assert main([*command, "--split", "holdout", "--format", "csv"]) == 0
+    captured = capsys.readouterr()
+    assert list(csv.reader(captured.out.splitlines())) == [
+        ["class", "images", "top-1, %"],
+        ["blue", "3", "100.00"],
+        ["green", "1", "100.00"],
+        ["red", "3", "66.67"],
+        ["all", "7", "85.71"],
+    ]
+    assert "not probabilities" in captured.err
+    assert main([*command, "--split", "train"]) == 2
+    assert "There is no folder" in one_line(capsys)
+
+
+def test_a_prepared_data_set(tmp_path, capsys, files):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    colours = np.array([COLOURS[name] for name in ("red", "blue", "blue", "green")], np.uint8)
+    images = np.broadcast_to(colours[:, np.newaxis, np.newaxis], (4, SIZE, SIZE, 3))
+    for name, labels in (("colours", [2, 0, 1, 1]), ("unlabelled", [-1] * 4)):
+        split = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels})
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=NAMES),
+                }
+            ),
+            split_datasets={"train": split, "test": split},
+            data_dir=tmp_path,
+            disable_shuffling=True,
+        )
+    command = ["evaluate", str(files / "model.keras"), "--data-dir", str(tmp_path), "--data"]
+    assert main([*command, "colours", "--format", "markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "colours/1.0.0 test: 4 images" in out
+    assert re.search(r"\| green +\| +2 \| +50.00 \|", out)
+    assert evaluate(
+        Classifier(largest_colour()), "colours", data_dir=tmp_path, split="test[:2]"
+    ).images == (1, 0, 1)
+    assert main([*command, "colours", "--split", "validation"]) == 2
+    assert "has no split 'validation'" in one_line(capsys)
+    assert main([*command, "unlabelled"]) == 2
+    assert "without a label" in one_line(capsys)
+
+
+def test_unreadable_images_are_left_out_counted_and_named(files, tmp_path, capsys):
+    colour_folders(tmp_path)
+    for number in range(12):
+        (tmp_path / "green" / f"bad{number:02d}.JPEG").write_bytes(b"no image")
+    # Begins and ends as a JPEG does, so that its decoding is what fails.
+    whole = jpeg(COLOURS["red"])
+    (tmp_path / "red" / "hollow.JPEG").write_bytes(whole[:20] + bytes(30) + whole[-2:])
+    found = evaluate(Classifier(largest_colour()), tmp_path, batch_size=5)
+    assert found.images == (3, 1, 3)
+    assert found.correct == (3, 1, 2)
+    assert [name.rpartition("/")[2] for name in found.unread] == [
+        *(f"bad{number:02d}.JPEG" for number in range(12)),
+        "hollow.JPEG",
+    ]
+    assert main(["evaluate", str(files / "model.keras"), "--data", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "left out: 13\n" in captured.err
+    assert captured.err.count("bad") == 10
+    assert "and 3 more" in captured.err
+    assert "7 images of 3 classes" in captured.out
+
+
+def test_when_no_image_can_be_read(tmp_path):
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bad.JPEG").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="None of the 3 images .* such as .*bad.JPEG"):
+        evaluate(Classifier(largest_colour()), tmp_path)
+
+
+def test_other_classes_than_the_models(files, tmp_path, capsys):
+    data = colour_folders(tmp_path / "data")
+    assert main(["evaluate", str(files / "four.keras"), "--data", str(data)]) == 2
+    error = one_line(capsys)
+    assert "The model has 4 classes" in error
+    assert f"{data} has 3" in error
+    model = shutil.copy(files / "model.keras", tmp_path)
+    (tmp_path / "classes.txt").write_text("blue\ngreen\nyellow\n")
+    assert main(["evaluate", str(model), "--data", str(data)]) == 2
+    assert "class 2 is 'yellow', and that of" in one_line(capsys)
+    (tmp_path / "classes.txt").write_text("blue\ngreen\n")
+    assert main(["evaluate", str(model), "--data", str(data)]) == 2
+    assert "trained on 2 classes" in one_line(capsys)
+    (tmp_path / "classes.txt").write_text("blue\ngreen\nred\n")
+    assert main(["evaluate", str(model), "--data", str(data)]) == 0
+
+
+def test_tflite_gives_the_same_scores(files):
+    images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
+    ours, theirs = Classifier(largest_colour()), Classifier(files / "model.tflite")
+    assert (theirs.image_size, theirs.classes) == (SIZE, 3)
+    np.testing.assert_allclose(ours(images), theirs(images), atol=1e-6)
+
+
+def test_preprocessing():
+    images = np.full((1, SIZE, SIZE, 3), COLOURS["red"], np.uint8)
+    model = network(255 * np.eye(3), activation=None)
+    of_torch = (np.array(COLOURS["red"]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    for mode, expected in {
+        "none": COLOURS["red"],
+        "tf": np.array(COLOURS["red"]) / 127.5 - 1,
+        "torch": of_torch,
+        "caffe": np.array(COLOURS["red"])[::-1] - [103.939, 116.779, 123.68],
+    }.items():
+        scores = Classifier(model, preprocessing=mode)(images)
+        np.testing.assert_allclose(scores, [expected], rtol=1e-4)
+    with pytest.raises(ValueError, match="preprocessing as one of: none, torch, caffe, tf"):
+        Classifier(model, preprocessing="pytorch")
+
+
+def test_resize_by_default():
+    assert {size: default_resize(size) for size in (32, 63, 64, 224, 299)} == {
+        32: 32,
+        63: 63,
+        64: 73,
+        224: 256,
+        299: 342,
+    }
+
+
+def test_auxiliary_heads_are_left_out():
+    model = largest_colour()
+    heads = {"predictions": model.output, "auxiliary_1": keras.layers.Dense(3)(model.output)}
+    images = np.full((2, SIZE, SIZE, 3), COLOURS["green"], np.uint8)
+    scores = Classifier(keras.Model(model.inputs, heads))(images)
+    np.testing.assert_allclose(scores, Classifier(model)(images), atol=1e-6)
+
+
+def test_a_model_that_leaves_its_image_size_open(files, tmp_path, capsys):
+    data, model = str(colour_folders(tmp_path)), str(files / "open.keras")
+    assert main(["evaluate", model, "--data", data]) == 2
+    assert "leaves its image size open: give --image-size" in one_line(capsys)
+    assert main(["evaluate", model, "--data", data, "--image-size", "8"]) == 0
+    assert "resized to 8 pixels, of which 8 are cropped" in capsys.readouterr().out
+    assert main(["predict", model, f"{data}/red/0.JPEG", "--image-size", "8", "--top", "1"]) == 0
+    assert tables(capsys.readouterr().out)[0][-1][2] == "class 2"
+
+
+def test_models_that_are_no_classifiers():
+    images = keras.Input((SIZE, SIZE, 3))
+    maps = keras.layers.Conv2D(4, 3)(images)
+    wide, grey = keras.Input((SIZE, 2 * SIZE, 3)), keras.Input((SIZE, SIZE, 1))
+    flat = keras.layers.GlobalAveragePooling2D()
+    for model, message in (
+        (keras.Model(images, maps), r"one output of shape \[batch, classes\]"),
+        (keras.Model(images, {"a": flat(maps), "b": flat(images)}), "outputs of .*, .*"),
+        (keras.Sequential([keras.layers.Dense(3)]), "unknown shapes"),
+        (keras.Model(wide, flat(wide)), "model of square images"),
+        (keras.Model(grey, flat(grey)), "model of square images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Classifier(model)
+
+
+def test_predict_files_and_a_folder(files, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "b.jpg").write_bytes(jpeg(COLOURS["blue"]))
+    (folder / "a.PNG").write_bytes(
+        tf.io.encode_png(np.full((20, 30, 3), COLOURS["red"], np.uint8)).numpy()
+    )
+    (folder / "notes.txt").write_text("no photo")
+    single = tmp_path / "green.jpeg"
+    single.write_bytes(jpeg(COLOURS["green"], 40))
+    for name in ("model.keras", "model.tflite"):
+        arguments = ["predict", str(files / name), str(single), str(folder), "--top", "2"]
+        assert main([*arguments, "--format", "csv"]) == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        header, *rows = csv.reader(captured.out.splitlines())
+        assert header == ["photo", "rank", "class", "probability"]
+        assert [row[:3] for row in rows[::2]] == [
+            [str(single), "1", "class 1"],
+            [str(folder / "a.PNG"), "1", "class 2"],
+            [str(folder / "b.jpg"), "1", "class 0"],
+        ]
+        powers = np.exp(10 * np.sort(COLOURS["red"]) / 255)
+        probabilities = [float(row[3]) for row in rows[2:4]]
+        np.testing.assert_allclose(probabilities, (powers / powers.sum())[:0:-1], atol=1e-4)
+
+
+def test_names_of_classes(files, tmp_path, capsys):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(jpeg(COLOURS["red"]))
+    model = str(shutil.copy(files / "model.keras", tmp_path))
+    (tmp_path / "classes.txt").write_text("blue\ngreen\nred\n")
+    assert main(["predict", model, str(photo)]) == 0
+    (_, _, *rows) = tables(capsys.readouterr().out)[0]
+    assert [row[1:3] for row in rows] == [["1", "red"], ["2", "blue"], ["3", "green"]]
+    names = tmp_path / "names.txt"
+    names.write_text("bleu\nvert \nrouge\n\n")
+    assert main(["predict", model, str(photo), "--classes", str(names)]) == 0
+    assert [row[2] for row in tables(capsys.readouterr().out)[0][2:]] == ["rouge", "bleu", "vert"]
+    names.write_text("bleu\n")
+    assert main(["predict", model, str(photo), "--classes", str(names)]) == 2
+    assert "has 3 classes. Received: 1 class names" in one_line(capsys)
+
+
+def test_scores_that_are_no_probabilities(files, tmp_path, capsys):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(jpeg(COLOURS["blue"]))
+    assert main(["predict", str(files / "logits.keras"), str(photo)]) == 0
+    captured = capsys.readouterr()
+    header, _, first, *_ = tables(captured.out)[0]
+    assert header[-1] == "score"
+    assert float(first[-1]) == pytest.approx(10 * COLOURS["blue"][2] / 255, rel=0.02)
+    assert "not probabilities" in captured.err
+
+
+def test_a_photo_that_cannot_be_read(tmp_path):
+    classifier = Classifier(largest_colour())
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    content = tf.io.encode_jpeg(noise).numpy()
+    good.write_bytes(content)
+    for broken in (b"", b"no image", content[: len(content) * 9 // 10]):
+        bad.write_bytes(broken)
+        with pytest.raises(ValueError, match="bad.jpg' cannot be read as an image"):
+            predict(classifier, [good, bad])
+    with pytest.raises(ValueError, match="one photo or more"):
+        predict(classifier, [])
+
+
+def test_outputs_that_are_not_finite_are_exit_code_1(files, tmp_path, capsys):
+    data = colour_folders(tmp_path)
+    assert main(["evaluate", str(files / "nan.keras"), "--data", str(data)]) == 1
+    assert "not finite" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "a.keras", "--data", "{data}"], "no file 'a.keras'"),
+        (["evaluate", "a.tflite", "--data", "{data}"], "no file 'a.tflite'"),
+        (["evaluate", "a.h5", "--data", "{data}"], "Expected a .keras file"),
+        (["evaluate", "{broken}", "--data", "{data}"], "cannot be loaded as a TFLite file"),
+        (["evaluate", "{model}", "--data", "./missing"], "'./missing' is no folder"),
+        (["evaluate", "{model}", "--data", "x", "--data-dir", "missing"], "no data folder"),
+        (["evaluate", "{model}", "--data", "{empty}"], "two class folders or more"),
+        (["evaluate", "{model}", "--data", "{data}", "--batch-size", "0"], "batch_size of 1"),
+        (["evaluate", "{model}", "--data", "{data}", "--resize", "15"], "resize of the image size"),
+        (["evaluate", "{model}", "--data", "{data}", "--image-size", "32"], "omit the image size"),
+        (["evaluate", "{model}", "--data", "{data}", "--image-size", "0"], "image size of 1"),
+        (["predict", "{model}", "missing.jpg"], "no photo 'missing.jpg'"),
+        (["predict", "{model}", "{empty}"], "There are no images in"),
+        (["predict", "{model}", "{data}/red/0.JPEG", "{bad}"], "cannot be read as an image"),
+        (["predict", "{model}", "{data}/red", "--top", "0"], "--top of 1 or more"),
+        (["predict", "{model}", "{data}/red", "--resize", "1"], "resize of the image size"),
+        (["predict", "{model}", "{data}/red", "--classes", "none.txt"], "no file of class names"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments, message, files, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    places = {
+        "model": files / "model.keras",
+        "data": colour_folders(tmp_path / "data"),
+        "empty": tmp_path / "empty",
+        "broken": tmp_path / "broken.tflite",
+        "bad": tmp_path / "bad.jpg",
+    }
+    places["empty"].mkdir()
+    for name in ("broken", "bad"):
+        places[name].write_bytes(b"nothing that can be read")
+    assert main([argument.format(**places) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("keras-roots: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_an_unknown_preprocessing(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "model.keras", "--preprocessing", "pytorch"])
+    assert exit_.value.code == 2
+    assert "invalid choice: 'pytorch'" in one_line(capsys)
