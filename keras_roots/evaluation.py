@@ -89,7 +89,7 @@ def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:
 
     model = without_auxiliary_heads(model)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    shapes: list[tuple] = [tuple(tensor.shape) for tensor in outputs]
+    shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
     if not len(inputs) == len(shapes) == 1 or len(shapes[0]) != 2 or shapes[0][1] is None:
         raise ValueError(
             "Expected a functional or Sequential model with one input, and one output of shape "
@@ -140,7 +140,7 @@ def _image_size(name: str, shape: tuple, wanted: int | None) -> int:
         raise ValueError(f"'{name}' leaves its image size open: give --image-size (image_size)")
     if wanted is not None and not is_open and shape[:-1] != (wanted, wanted):
         raise ValueError(f"'{name}' takes images of {shape} only: omit the image size {wanted}")
-    filled = tuple(wanted if length is None else length for length in shape)
+    filled: tuple[Any, ...] = tuple(wanted if length is None else length for length in shape)
     if len(filled) != 3 or filled[0] != filled[1] or filled[2] != 3:
         raise ValueError(
             f"Expected a model of square images, (size, size, 3). '{name}' takes {filled}"
@@ -334,7 +334,7 @@ def _opened(
             raise
         raise type(error)(f"{data!r} is no folder. {error}") from error
     features = builder.info.features
-    if "image" not in features or not hasattr(features.get("label"), "names"):
+    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise ValueError(f"{data} is not of labelled images: it holds {features}")
     if split is None:
         present = [name for name in _SPLITS if name in builder.info.splits]

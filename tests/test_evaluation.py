@@ -192,6 +192,16 @@ def test_a_prepared_data_set(tmp_path, capsys, files):
     assert "without a label" in one_line(capsys)
 
 
+def test_progress_is_reported_now_and_then(tmp_path, monkeypatch):
+    classifier, lines = Classifier(largest_colour()), []
+    data = colour_folders(tmp_path)
+    evaluate(classifier, data, batch_size=3, report=lines.append)
+    assert lines == []
+    monkeypatch.setattr("keras_roots.evaluation._SECONDS_PER_LINE", 0)
+    evaluate(classifier, data, batch_size=3, report=lines.append)
+    assert lines == ["3 of 7 images", "6 of 7 images", "7 of 7 images"]
+
+
 def test_unreadable_images_are_left_out_counted_and_named(files, tmp_path, capsys):
     colour_folders(tmp_path)
     for number in range(12):

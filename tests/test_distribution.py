@@ -1,0 +1,151 @@
+"""Several replicas compute what one device computes on the same global batch."""
+
+import csv
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_roots.training import Config, train_and_evaluate
+from keras_roots.training.strategies import check_tf_config
+from tests import sample_images
+
+PROGRAM = """
+import json, sys
+from keras_roots.training import Config, train_and_evaluate
+train_and_evaluate(Config(**json.loads(sys.argv[1])), sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module", name="config")
+def make_config(tmp_path_factory):
+    """Five updates; 9 images are held out, of which batches of 4 make two and a half."""
+    folder = tmp_path_factory.mktemp("digits")
+    return Config(
+        model="nin",
+        root="4",
+        image_size=16,
+        resize=18,
+        data_dir=str(sample_images.digit_folders(folder, train=7, validation=3)),
+        augmentation="full",
+        epochs=1,
+        batch_size=4,
+        base_batch_size=4,
+        learning_rate=0.005,
+        warmup_epochs=0,
+        schedule="constant",
+        clip_norm=3.0,
+        ema_decay=0.5,
+    )
+
+
+@pytest.fixture(scope="module", name="single")
+def make_single(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single") / "run"
+    train_and_evaluate(config, folder, report=lambda _: None)
+    return folder
+
+
+def start(config, folder, **environment):
+    arguments = [json.dumps(config.as_dict()), str(folder)]
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def assert_same(ours, theirs):
+    def read(folder):
+        with (folder / "history.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        return {name: float(v) for name, v in row.items() if name != "images_per_second"}
+
+    a, b = read(ours), read(theirs)
+    for name in ("epoch", "step", "images", "unread", "learning_rate"):
+        assert a[name] == b[name]
+    for name in ("loss", "validation_loss"):
+        assert a[name] == pytest.approx(b[name], rel=2e-3), name
+    for name in ("top1", "top5", "validation_top1", "validation_top5"):
+        assert a[name] == pytest.approx(b[name], abs=0.12), name  # An image of 9.
+    models = [keras.models.load_model(f / "model.keras", safe_mode=True) for f in (ours, theirs)]
+    for v, w in zip(*(model.weights for model in models), strict=True):
+        scale = np.abs(w).max() + 1e-6
+        np.testing.assert_allclose(v / scale, w / scale, atol=2e-2, err_msg=w.path)
+
+
+def test_two_devices_of_one_machine(config, single, tmp_path):
+    mirrored = dataclasses.replace(config, strategy="mirrored", devices=2, logical_cpus=True)
+    output = finished(start(mirrored, tmp_path / "run"))
+    assert "2 replicas on CPU (logical devices of a processor" in output
+    assert_same(tmp_path / "run", single)
+
+
+def test_two_processes(config, single, tmp_path):
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+    distributed = dataclasses.replace(config, strategy="multi_worker")
+    processes = [
+        start(
+            distributed,
+            tmp_path / "run",
+            TF_CONFIG=json.dumps(
+                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index in range(2)
+    ]
+    chief, other = (finished(process) for process in processes)
+    assert "2 replicas on CPU" in chief
+    assert other == ""
+    assert_same(tmp_path / "run", single)
+    assert not [p for p in (tmp_path / "run").rglob("*") if "temp" in p.name or "worker" in p.name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_tf_config_that_is_not_right(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="(?s)needs TF_CONFIG.*export TF_CONFIG") as error:
+        check_tf_config()
+    assert (text or "nothing") in str(error.value)
+
+
+def test_mirrored_needs_gpus_or_to_be_asked(config, tmp_path):
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("There is a GPU.")
+    with pytest.raises(ValueError, match="found no GPU.*--logical_cpus --devices=2"):
+        train_and_evaluate(dataclasses.replace(config, strategy="mirrored"), tmp_path / "run")
+    with pytest.raises(ValueError, match="in a new process"):
+        train_and_evaluate(
+            dataclasses.replace(config, strategy="mirrored", devices=3, logical_cpus=True),
+            tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
