@@ -25,7 +25,6 @@ from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.tables import Table
 from keras_roots.training import Config, images, input_pipeline, sources
 
-_SPLITS = ("validation", "val", "test")
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
 _TOLERANCE = 0.01  # Of a sum of probabilities: float16 and int8 round them.
 _SECONDS_PER_LINE = 10
@@ -324,7 +323,7 @@ def _opened(
     """The name of the data, those of the classes, and the images."""
     folder = Path(data).expanduser()
     if data_dir is None and folder.is_dir():
-        present = [name for name in _SPLITS if (folder / name).is_dir()]
+        present = [name for name in sources.VALIDATION_SPLITS if (folder / name).is_dir()]
         folder = folder / (split or (present[0] if present else ""))
         return str(folder), *sources.folder_split(folder)
     try:
@@ -337,10 +336,10 @@ def _opened(
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise ValueError(f"{data} is not of labelled images: it holds {features}")
     if split is None:
-        present = [name for name in _SPLITS if name in builder.info.splits]
+        present = [name for name in sources.VALIDATION_SPLITS if name in builder.info.splits]
         if not present:
             raise ValueError(
-                f"{data} has no split of: {', '.join(_SPLITS)}. Give one of: "
+                f"{data} has no split of: {', '.join(sources.VALIDATION_SPLITS)}. Give one of: "
                 f"{', '.join(builder.info.splits)}"
             )
         split = present[0]

@@ -32,12 +32,13 @@ def make_config(tmp_path_factory):
         root="4",
         image_size=16,
         resize=18,
-        data_dir=str(sample_images.digit_folders(folder, train=7, validation=3)),
+        # Equal pixels are ties in max pooling, whose gradient then hangs on the last bit.
+        data_dir=str(sample_images.photograph_folders(folder, 3, train=7, validation=3)),
         augmentation="full",
         epochs=1,
         batch_size=4,
         base_batch_size=4,
-        learning_rate=0.005,
+        learning_rate=0.001,
         warmup_epochs=0,
         schedule="constant",
         clip_norm=3.0,
@@ -84,8 +85,9 @@ def assert_same(ours, theirs):
         assert a[name] == pytest.approx(b[name], abs=0.12), name  # An image of 9.
     models = [keras.models.load_model(f / "model.keras", safe_mode=True) for f in (ours, theirs)]
     for v, w in zip(*(model.weights for model in models), strict=True):
-        scale = np.abs(w).max() + 1e-6
-        np.testing.assert_allclose(v / scale, w / scale, atol=2e-2, err_msg=w.path)
+        v, w = np.array(v), np.array(w)
+        # Rounding differs, and grows; gradients that were summed twice would differ by 1.
+        assert np.linalg.norm(v - w) <= 0.06 * np.linalg.norm(w) + 1e-6
 
 
 def test_two_devices_of_one_machine(config, single, tmp_path):

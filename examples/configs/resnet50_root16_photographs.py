@@ -10,7 +10,7 @@ from keras_roots.training import Config
 
 CONFIG = Config(
     name="ResNet-50 root-16 on 10 classes, 128x128",
-    reached="see docs/training.md",
+    reached="measured: see docs/training.md",
     model="resnet50",
     root="16",
     image_size=128,

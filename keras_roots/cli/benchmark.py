@@ -37,6 +37,22 @@ def add(commands) -> None:
     )
     command.set_defaults(run=_build)
     command = kinds.add_parser(
+        "input",
+        help="the input pipeline of a training, beside decoding alone",
+        description="Times how many photographs a second the input pipeline makes batches of, "
+        "with the paper's augmentation and the full one, beside decoding the same files whole "
+        "and decoding the same crops; on all cores, in turns.",
+    )
+    command.add_argument("folder", help="photographs, in it or below: *.jpg, *.jpeg")
+    command.add_argument("--image-size", type=int, default=224, metavar="PIXELS")
+    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument(
+        "--images", type=int, default=2000, metavar="N", help="of a turn (default: %(default)s)"
+    )
+    command.add_argument("--rounds", type=int, default=10, metavar="N", help="turns of each")
+    add_format(command)
+    command.set_defaults(run=_input)
+    command = kinds.add_parser(
         "layers",
         help="each grouped layer by each of its lowerings, beside its dense twin, in LiteRT",
         description="Times every distinct grouped layer of networks alone, in a TFLite file of "
@@ -256,6 +272,37 @@ def _inference(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         inference.write_csv(arguments.output, runs, record)
         to_stderr(f"keras-roots: the figures are in {arguments.output}")
+    return 0
+
+
+def _input(arguments: argparse.Namespace) -> int:
+    import os
+
+    from keras_roots.benchmark.input import input_speed, table
+    from keras_roots.measure import conditions, describe
+    from keras_roots.training import Config
+
+    size = arguments.image_size
+    config = Config(
+        image_size=size, resize=round(size * 256 / 224), batch_size=arguments.batch_size
+    )
+    timings = input_speed(
+        arguments.folder,
+        config,
+        count=arguments.images,
+        rounds=arguments.rounds,
+        progress=lambda done: to_stderr(f"{done}/{arguments.rounds} rounds"),
+    )
+    cores = os.cpu_count() or 1
+    print(formatted(table(timings, cores), arguments.format))
+    if arguments.format != "csv":
+        record = conditions(
+            image_size=size,
+            batch_size=arguments.batch_size,
+            images=arguments.images,
+            rounds=arguments.rounds,
+        )
+        print(f"\n{describe(record)}")
     return 0
 
 

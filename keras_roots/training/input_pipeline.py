@@ -109,11 +109,15 @@ def validation_batches(config: Config, split: Split, share: Share, *, careful: b
     """
     import tensorflow as tf
 
+    def centre_of(content):
+        size = config.image_size
+        return images.cropped(
+            content, lambda shape: images.centre_box(shape, size, config.resize), size
+        )
+
     def example_at(position):
         number = tf.minimum(position, split.size - 1)
-        element = _element(
-            split, number, lambda content: _centre(content, config), config, careful=careful
-        )
+        element = _element(split, number, centre_of, config, careful=careful)
         is_filler = position >= split.size
         element["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
         element["weights"] = tf.where(is_filler, 0.0, element["weights"])
@@ -152,6 +156,7 @@ class Batches:
             except (
                 tf.errors.InvalidArgumentError,
                 tf.errors.NotFoundError,
+                tf.errors.PermissionDeniedError,
                 tf.errors.DataLossError,
             ):
                 # An image that looked whole is not, or is gone. Try each from here on.
@@ -255,37 +260,33 @@ def _element(split: Split, number, image_of: Callable, config: Config, *, carefu
     }
 
 
-def _centre(content, config: Config):
-    return images.cropped(
-        content,
-        lambda shape: images.centre_box(shape, config.image_size, config.resize),
-        config.image_size,
-    )
+def box(shape, config: Config, uniforms):
+    """What is cropped of an image to train on, [y, x, height, width].
+
+    Args:
+        shape: height, width (and more) of the image, an int32 tensor.
+        uniforms: 5 x `images.ATTEMPTS` numbers from 0 to less than 1.
+    """
+    if config.augmentation == "full":
+        return images.random_resized_box(shape, config.min_area, uniforms)
+    if config.augmentation == "none" or config.padding:
+        return images.centre_box(shape, config.image_size, config.resize)
+    return images.random_box(shape, config.image_size, config.resize, uniforms[:2])
 
 
 def _cropped(content, config: Config, uniforms):
     import tensorflow as tf
 
-    size = config.image_size
-    if config.augmentation == "full":
-        return images.cropped(
-            content, lambda shape: images.random_resized_box(shape, config.min_area, uniforms), size
-        )
-    if config.augmentation == "none" or config.padding:
-        image = _centre(content, config)
-        if config.padding:
-            pad = config.padding
-            colours = [  # What is 0 once the mean is subtracted.
-                tf.pad(image[..., n], [[pad, pad]] * 2, constant_values=round(config.mean[n]))
-                for n in range(3)
-            ]
-            image = tf.stack(colours, axis=-1)
-            corner = tf.cast(uniforms[:2] * (2 * pad + 1), tf.int32)
-            image = tf.slice(image, [corner[0], corner[1], 0], [size, size, 3])
+    size, pad = config.image_size, config.padding
+    image = images.cropped(content, lambda shape: box(shape, config, uniforms), size)
+    if not pad:
         return image
-    return images.cropped(
-        content, lambda shape: images.random_box(shape, size, config.resize, uniforms[:2]), size
-    )
+    colours = [  # What is 0 once the mean is subtracted.
+        tf.pad(image[..., n], [[pad, pad]] * 2, constant_values=round(config.mean[n]))
+        for n in range(3)
+    ]
+    corner = tf.cast(uniforms[:2] * (2 * pad + 1), tf.int32)
+    return tf.slice(tf.stack(colours, axis=-1), [corner[0], corner[1], 0], [size, size, 3])
 
 
 def _stream(seed: int, epoch):

@@ -147,7 +147,7 @@ class _Run:
         try:
             with Signals() as signals:
                 self._train(signals)
-            return self._finish()
+                return self._finish()
         finally:
             self.checkpoints.close()
 

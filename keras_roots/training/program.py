@@ -1,9 +1,11 @@
 """What the training programs of examples/ have in common: flags, errors, exit codes."""
 
+import contextlib
 import importlib.util
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -106,8 +108,18 @@ def load(chosen: str, configs: Path, names: list[str]) -> Config:
     if specification is None or specification.loader is None:
         raise ValueError(f"'{configs / chosen}.py' cannot be imported")
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    with _importable(configs):  # One builds on another.
+        specification.loader.exec_module(module)
     return module.CONFIG
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _print(line: str) -> None:

@@ -16,7 +16,7 @@ from keras_roots.training import records
 from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
-_VALIDATION = ("validation", "val", "test")
+VALIDATION_SPLITS = ("validation", "val", "test")  # The first that exists is evaluated on.
 _SYNTHETIC_IMAGES = 1_281_167  # As many as ImageNet has to train on.
 _SYNTHETIC_POOL = 16
 _TRIED = 16  # Images, before the work.
@@ -107,7 +107,7 @@ def check_readable(source: Source) -> None:
     """Tries some images of each split, before the long work.
 
     Raises:
-        ValueError: none of them can be read.
+        ValueError: none of them can be read, or one has a label of no class.
     """
     import tensorflow as tf
 
@@ -118,7 +118,13 @@ def check_readable(source: Source) -> None:
         reasons = []
         for number in tried:
             try:
-                content, _ = split.read(tf.constant(number, tf.int64))
+                content, label = split.read(tf.constant(number, tf.int64))
+                if not 0 <= int(label) < len(source.class_names):  # As of ImageNet's test split.
+                    raise ValueError(
+                        f"{split.describe(number)} has the label {int(label)}, which is none of "
+                        f"{len(source.class_names)} classes. Take another split than "
+                        f"{split.name!r}."
+                    )
                 tf.io.decode_image(content, expand_animations=False)
             except tf.errors.OpError as error:
                 reasons.append(f"{split.describe(number)}: {' '.join(str(error.message).split())}")
@@ -140,10 +146,11 @@ def class_folders(
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no data folder {str(folder)!r}.")
     if not validation_split:
-        present = [name for name in _VALIDATION if (folder / name).is_dir()]
+        present = [name for name in VALIDATION_SPLITS if (folder / name).is_dir()]
         if not present:
             raise FileNotFoundError(
-                f"{str(folder)!r} holds no split to evaluate on: one of {', '.join(_VALIDATION)}"
+                f"{str(folder)!r} holds no split to evaluate on: one of "
+                f"{', '.join(VALIDATION_SPLITS)}"
             )
         validation_split = present[0]
     names, train = folder_split(folder / train_split)
@@ -210,9 +217,9 @@ def _prepared(config: Config) -> Source:
         )
     validation_split = config.validation_split
     if not validation_split:
-        present = [name for name in _VALIDATION if name in builder.info.splits]
+        present = [name for name in VALIDATION_SPLITS if name in builder.info.splits]
         if not present:
-            raise ValueError(f"{config.dataset} has no split of: {', '.join(_VALIDATION)}")
+            raise ValueError(f"{config.dataset} has no split of: {', '.join(VALIDATION_SPLITS)}")
         validation_split = present[0]
     return Source(
         name=builder.info.full_name,
