@@ -130,8 +130,8 @@ def test_a_later_attempt_is_taken_if_the_first_does_not_fit():
 def read(content: bytes, *, careful: bool, label: int = 3):
     box = [0, 0, 4, 4]
 
-    def image_of(content):
-        return images.cropped(content, lambda _: tf.constant(box), 8)
+    def image_of(content, is_jpeg):
+        return images.cropped(content, lambda _: tf.constant(box), 8, is_jpeg=is_jpeg)
 
     @tf.function
     def go(content):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_roots.auxiliary_heads import loss_weights
-from keras_roots.training import network, optimization
+from keras_roots.training import augmentation, network, optimization
 from keras_roots.training.config import Config
 from keras_roots.training.steps import Steps
 
@@ -31,6 +31,7 @@ def batch(seed=0, size=SIZE, **more):
         "labels": rng.integers(0, CLASSES, BATCH),
         "examples": np.arange(BATCH),
         "weights": np.ones(BATCH, np.float32),
+        "uniforms": rng.random((BATCH, augmentation.UNIFORMS), np.float32),
         **more,
     }
     return {name: tf.constant(value) for name, value in values.items()}

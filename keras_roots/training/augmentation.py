@@ -1,7 +1,7 @@
 """What is done to batches on the device that trains: mirroring, colours, mixing.
 
-The numbers are drawn beside the images, example by example, in the input
-pipeline, which so has little more to do than to decode.
+The input pipeline, which so has little more to do than to decode, gives each
+example some numbers from 0 to 1 that decide of it.
 
 Colour jitter and lighting are fb.resnet.torch's, for the augmentation of the
 paper's ResNet-200: brightness, contrast and saturation, each by a factor of
@@ -38,52 +38,55 @@ UNIFORMS = 11
 
 
 def drawn(uniforms, config: Config) -> dict[str, Any]:
-    """What an example's numbers from 0 to 1 decide of its mirroring and colours."""
+    """What numbers from 0 to 1, [examples, UNIFORMS], decide of mirroring and colours."""
     import tensorflow as tf
 
     if config.augmentation == "none":
         return {}
     numbers = {}
     if config.mirror:
-        numbers["mirror"] = uniforms[0] < 0.5
+        numbers["mirror"] = uniforms[:, 0] < 0.5
     if config.augmentation == "full" and config.color_jitter:
-        numbers["jitter"] = 1 + config.color_jitter * (2 * uniforms[1:4] - 1)
-        numbers["order"] = tf.cast(uniforms[4] * len(_ORDERS), tf.int32)
+        numbers["jitter"] = 1 + config.color_jitter * (2 * uniforms[:, 1:4] - 1)
+        numbers["order"] = tf.cast(uniforms[:, 4] * len(_ORDERS), tf.int32)
     if config.augmentation == "full" and config.lighting:
         # Box and Muller's normal numbers.
-        radius = tf.sqrt(-2 * tf.math.log1p(-uniforms[5:8]))
-        normal = radius * tf.cos(2 * math.pi * uniforms[8:11])
+        radius = tf.sqrt(-2 * tf.math.log1p(-uniforms[:, 5:8]))
+        normal = radius * tf.cos(2 * math.pi * uniforms[:, 8:11])
         numbers["lighting"] = config.lighting * normal
     return numbers
 
 
-def augmented(batch: dict[str, Any]):
-    """The images of a batch, float32 of about 0 to 255, after all but mixing."""
+def augmented(images, numbers: dict[str, Any]):
+    """Images, float32 of about 0 to 255, mirrored and recoloured as `drawn` says.
+
+    Args:
+        images: uint8 [examples, height, width, 3].
+    """
     import tensorflow as tf
 
-    images = batch["images"]
-    if "mirror" in batch:
-        mirror = batch["mirror"][:, tf.newaxis, tf.newaxis, tf.newaxis]
+    if "mirror" in numbers:
+        mirror = numbers["mirror"][:, tf.newaxis, tf.newaxis, tf.newaxis]
         images = tf.where(mirror, tf.reverse(images, [2]), images)
     images = tf.cast(images, tf.float32)
-    if "jitter" in batch or "lighting" in batch:
-        images = _recoloured(images, batch)
+    if "jitter" in numbers or "lighting" in numbers:
+        images = _recoloured(images, numbers)
     return images
 
 
-def _recoloured(images, batch: dict[str, Any]):
+def _recoloured(images, numbers: dict[str, Any]):
     import tensorflow as tf
 
     count = tf.shape(images)[0]
     matrix = tf.eye(3, batch_shape=[count])  # Colours are columns.
     offset = tf.zeros([count, 3, 1])
-    if "jitter" in batch:
+    if "jitter" in numbers:
         mean = tf.reduce_mean(images, [1, 2])[:, :, tf.newaxis]
         gray = tf.tile(tf.constant([[_GRAY]]), [count, 3, 1])  # [count, 3, 3]
-        orders = tf.gather(tf.constant(_ORDERS), batch["order"])
+        orders = tf.gather(tf.constant(_ORDERS), numbers["order"])
         for place in range(3):
             kind = orders[:, place]
-            factor = tf.gather(batch["jitter"], kind, batch_dims=1)[:, tf.newaxis, tf.newaxis]
+            factor = tf.gather(numbers["jitter"], kind, batch_dims=1)[:, tf.newaxis, tf.newaxis]
             of_mean = gray @ (matrix @ mean + offset)  # Gray of the image's mean, so far.
             blended = factor * tf.eye(3) + (1 - factor) * gray
             is_contrast, is_saturation = (
@@ -92,8 +95,8 @@ def _recoloured(images, batch: dict[str, Any]):
             step = tf.where(is_saturation, blended, factor * tf.eye(3))
             added = tf.where(is_contrast, (1 - factor) * of_mean, 0.0)
             matrix, offset = step @ matrix, step @ offset + added
-    if "lighting" in batch:
-        scaled = batch["lighting"] * (255 * tf.constant(_EIGENVALUES))
+    if "lighting" in numbers:
+        scaled = numbers["lighting"] * (255 * tf.constant(_EIGENVALUES))
         offset += tf.constant(_EIGENVECTORS) @ scaled[:, :, tf.newaxis]
     shape = tf.shape(images)
     pixels = tf.reshape(images, [count, -1, 3])

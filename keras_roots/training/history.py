@@ -124,7 +124,7 @@ def _value(text: str, kind):
 def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -153,7 +153,9 @@ def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
         )
     accuracies.set_ylabel("accuracy, %")
     accuracies.set_ylim(0, 100)
-    losses.set_ylim(bottom=0)
+    losses.set_yscale("log")  # At first it may be a hundred times as high.
+    losses.yaxis.set_major_formatter(ScalarFormatter())
+    losses.yaxis.set_minor_formatter(ScalarFormatter())
     for axes in (losses, accuracies):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

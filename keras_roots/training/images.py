@@ -80,11 +80,12 @@ def _side(shape, image_size: int, resize: int):
     return tf.maximum(tf.cast(side, tf.int32), 1)
 
 
-def cropped(content, box_of: Callable, image_size: int):
+def cropped(content, box_of: Callable, image_size: int, *, is_jpeg: bool | None = None):
     """The part of an image that `box_of` its shape names, resized (bilinear).
 
     Args:
         content: of the file, a string tensor.
+        is_jpeg: whether it is a JPEG, where that is known.
 
     Returns:
         uint8 [image_size, image_size, 3].
@@ -103,20 +104,16 @@ def cropped(content, box_of: Callable, image_size: int):
         box = box_of(tf.shape(image))
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
-    image = tf.cond(_begins(content, _JPEG[0]), part_of_jpeg, part_of_other)
+    if is_jpeg is None:
+        image = tf.cond(_begins(content, _JPEG[0]), part_of_jpeg, part_of_other)
+    else:
+        image = part_of_jpeg() if is_jpeg else part_of_other()
     image.set_shape([None, None, 3])
     size = [image_size, image_size]
-
-    def resized():
-        floats = tf.raw_ops.ResizeBilinear(
-            images=image[tf.newaxis], size=size, half_pixel_centers=True
-        )
-        return tf.cast(floats[0] + 0.5, tf.uint8)
-
-    same = tf.reduce_all(tf.shape(image)[:2] == size)
-    image = tf.cond(same, lambda: image, resized)
-    image.set_shape([*size, 3])
-    return image
+    resized = tf.raw_ops.ResizeBilinear(
+        images=image[tf.newaxis], size=size, half_pixel_centers=True
+    )
+    return tf.ensure_shape(tf.cast(resized[0] + 0.5, tf.uint8), [*size, 3])
 
 
 def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bool):
@@ -127,18 +124,23 @@ def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bo
 
     Args:
         read: gives the content of the file and the label.
-        image_of: function of the content to the image.
+        image_of: function of the content, and of whether it is a JPEG (None:
+            it is not known), to the image.
 
     Returns:
         The image, the label (0 where there is no file), and whether it was read.
     """
     import tensorflow as tf
 
-    def tried():
-        def read_and_decoded(_):
-            content, label = read()
-            return _decoded(content, label, image_of)
+    def read_and_decoded(_):
+        content, label = read()
+        is_cut = _begins(content, _JPEG[0]) & ~_ends(content, _JPEG[1])
+        # A crop from above of where a file was cut short would not show it.
+        check = tf.cond(is_cut, lambda: tf.size(tf.io.decode_jpeg(content)), lambda: 0)
+        with tf.control_dependencies([check]):
+            return image_of(tf.identity(content), None), label, tf.constant(True)
 
+    def tried():
         attempt = tf.data.Dataset.from_tensors(0).map(read_and_decoded)
         blank = (tf.zeros([image_size, image_size, 3], tf.uint8), tf.constant(0, tf.int64), False)
         attempt = attempt.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
@@ -147,24 +149,15 @@ def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bo
     if careful:
         return tried()
     content, label = read()
-    return tf.cond(_is_whole(content), lambda: _decoded(content, label, image_of), tried)
+    is_jpeg, is_png = (
+        _begins(content, begin) & _ends(content, end) for begin, end in (_JPEG, _PNG)
+    )
 
+    def decoded(known: bool):
+        return lambda: (image_of(content, known), label, tf.constant(True))
 
-def _decoded(content, label, image_of: Callable):
-    import tensorflow as tf
-
-    is_cut = _begins(content, _JPEG[0]) & ~_ends(content, _JPEG[1])
-    # A crop from above of where a file was cut short would not show it.
-    check = tf.cond(is_cut, lambda: tf.size(tf.io.decode_jpeg(content)), lambda: 0)
-    with tf.control_dependencies([check]):
-        return image_of(tf.identity(content)), label, tf.constant(True)
-
-
-def _is_whole(content):
-    import tensorflow as tf
-
-    jpeg, png = (_begins(content, begin) & _ends(content, end) for begin, end in (_JPEG, _PNG))
-    return tf.logical_or(jpeg, png)
+    kind = tf.where(is_jpeg, 0, tf.where(is_png, 1, 2))
+    return tf.switch_case(kind, [decoded(True), decoded(False), tried])
 
 
 def _begins(content, bytes_: bytes):

@@ -71,30 +71,36 @@ def train_batches(
     Returns:
         A tf.data.Dataset of dictionaries: images, uint8 [n, size, size, 3];
         labels; examples, their numbers; weights, 1, or 0 for what could not
-        be read; and what `augmentation` has drawn.
+        be read; and uniforms, from which `augmentation` goes on.
     """
     import tensorflow as tf
 
     each = config.batch_size // share.replicas
     transform = augmentation.rand_augment(config)
 
-    def example_at(position):
-        epoch, place = position // split.size, position % split.size
-        order = tf.stack([tf.constant(config.seed, tf.int64), epoch])
-        number = tf.random.experimental.index_shuffle(place, order, split.size - 1)
-        seed = tf.stack([_stream(config.seed, epoch), number])
+    def examples_at(positions):
+        epochs, places = positions // split.size, positions % split.size
+        seeds = tf.fill([each], tf.constant(config.seed, tf.int64))
+        numbers = tf.raw_ops.RandomIndexShuffle(
+            index=places,
+            seed=tf.stack([tf.zeros_like(seeds), seeds, epochs], axis=1),
+            max_index=tf.constant(split.size - 1, tf.int64),
+        )
+        return numbers, tf.stack([_stream(config.seed, epochs), numbers], axis=1)
+
+    def element(number, seed):
         uniforms = tf.random.stateless_uniform([augmentation.UNIFORMS + 5 * images.ATTEMPTS], seed)
         of_colours, of_crop = tf.split(uniforms, [augmentation.UNIFORMS, -1])
 
-        def image_of(content):
-            image = _cropped(content, config, of_crop)
+        def image_of(content, is_jpeg):
+            image = _cropped(content, config, of_crop, is_jpeg)
             return image if transform is None else transform(image, seed)
 
-        element = _element(split, number, image_of, config, careful=careful)
-        return {**element, **augmentation.drawn(of_colours, config)}
+        found = _element(split, number, image_of, config, careful=careful)
+        return {**found, "uniforms": of_colours}
 
     starts = _starts(first, last, config.batch_size, share)
-    batches = _batches(starts, each, example_at)
+    batches = _batches(starts, each, examples_at, element)
     layers = augmentation.mixing_layers(config)
     if layers:
         mixing = _mixing(starts, each, config, layers)
@@ -109,24 +115,28 @@ def validation_batches(config: Config, split: Split, share: Share, *, careful: b
     """
     import tensorflow as tf
 
-    def centre_of(content):
+    each = config.batch_size // share.replicas
+
+    def examples_at(positions):
+        return tf.minimum(positions, split.size - 1), positions >= split.size
+
+    def centre_of(content, is_jpeg):
         size = config.image_size
         return images.cropped(
-            content, lambda shape: images.centre_box(shape, size, config.resize), size
+            content,
+            lambda shape: images.centre_box(shape, size, config.resize),
+            size,
+            is_jpeg=is_jpeg,
         )
 
-    def example_at(position):
-        number = tf.minimum(position, split.size - 1)
-        element = _element(split, number, centre_of, config, careful=careful)
-        is_filler = position >= split.size
-        element["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
-        element["weights"] = tf.where(is_filler, 0.0, element["weights"])
-        return element
+    def element(number, is_filler):
+        found = _element(split, number, centre_of, config, careful=careful)
+        found["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
+        found["weights"] = tf.where(is_filler, 0.0, found["weights"])
+        return found
 
     starts = _starts(0, steps_until(1, config, split), config.batch_size, share)
-    return _batches(starts, config.batch_size // share.replicas, example_at).prefetch(
-        _PREFETCHED_BATCHES
-    )
+    return _batches(starts, each, examples_at, element).prefetch(_PREFETCHED_BATCHES)
 
 
 class Batches:
@@ -207,14 +217,22 @@ def _starts(first: int, last: int, batch_size: int, share: Share):
     return tf.data.Dataset.range(first * local, last * local).map(_plain(start))
 
 
-def _batches(starts, each: int, example_at: Callable):
+def _batches(starts, each: int, examples_at: Callable, element: Callable):
+    """Batches of `each` elements.
+
+    Args:
+        examples_at: function of positions to what `element` is made of.
+    """
     import tensorflow as tf
 
-    positions = starts.flat_map(_plain(lambda start: tf.data.Dataset.range(start, start + each)))
-    examples = positions.map(
-        _plain(example_at), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    def of_batch(start):
+        positions = start + tf.range(each, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices(examples_at(positions))
+
+    elements = starts.flat_map(_plain(of_batch)).map(
+        _plain(element), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    return examples.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
+    return elements.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _mixing(starts, each: int, config: Config, layers: dict):
@@ -274,11 +292,13 @@ def box(shape, config: Config, uniforms):
     return images.random_box(shape, config.image_size, config.resize, uniforms[:2])
 
 
-def _cropped(content, config: Config, uniforms):
+def _cropped(content, config: Config, uniforms, is_jpeg: bool | None):
     import tensorflow as tf
 
     size, pad = config.image_size, config.padding
-    image = images.cropped(content, lambda shape: box(shape, config, uniforms), size)
+    image = images.cropped(
+        content, lambda shape: box(shape, config, uniforms), size, is_jpeg=is_jpeg
+    )
     if not pad:
         return image
     colours = [  # What is 0 once the mean is subtracted.

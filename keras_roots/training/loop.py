@@ -333,7 +333,7 @@ class _Run:
     def _title(self) -> str:
         config = self.config
         name = config.name or f"{config.model} {config.root}"
-        return f"{name} on {self.source.name}"
+        return f"{name}, {Path(self.source.name).name if config.data_dir else self.source.name}"
 
     def _finish(self) -> dict[str, Any]:
         if not self.checkpoints.is_saved:

@@ -133,7 +133,8 @@ class Steps:
     def _gradients(self, batch):
         import tensorflow as tf
 
-        images = augmentation.augmented(batch)
+        numbers = augmentation.drawn(batch["uniforms"], self.config)
+        images = augmentation.augmented(batch["images"], numbers)
         targets = tf.one_hot(batch["labels"], self.classes)
         smoothing = self.config.label_smoothing
         if smoothing:
