@@ -37,11 +37,17 @@ def builder(name: str, data_dir: str | os.PathLike | None = None):
         raise ValueError(f"Expected the name of a data set, such as cifar10. Received: {name!r}")
     if not root.is_dir():
         raise FileNotFoundError(f"There is no data folder {str(root)!r}. {how}")
-    versions = {
-        tuple(map(int, path.parent.name.split("."))): path.parent
-        for path in root.glob(f"{name}/*/dataset_info.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    }
+    versions = _versions(root / name)
+    if not versions and "/" not in name:  # One of several configurations, as imagenette has.
+        configurations = sorted(
+            path.name for path in (root / name).glob("*") if path.is_dir() and _versions(path)
+        )
+        if len(configurations) > 1:
+            raise ValueError(
+                f"{str(root / name)!r} holds several: give one of "
+                f"{', '.join(f'{name}/{each}' for each in configurations)}."
+            )
+        versions = _versions(root / name / configurations[0]) if configurations else {}
     if not versions:
         raise FileNotFoundError(f"The folder {str(root)!r} holds no prepared {name}. {how}")
     folder = versions[max(versions)]
@@ -58,3 +64,11 @@ def builder(name: str, data_dir: str | os.PathLike | None = None):
                     f"{str(folder)!r} is incomplete: it lacks {path.name}. {how}"
                 )
     return found
+
+
+def _versions(folder: Path) -> dict[tuple[int, ...], Path]:
+    return {
+        tuple(map(int, path.parent.name.split("."))): path.parent
+        for path in folder.glob("*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    }

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_roots.training import Config, DivergedError, Interrupted, train_and_evaluate, workdir
-from keras_roots.training.checkpoints import CheckpointError
+from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.dry_run import run as dry_run
 from keras_roots.training.signals import Signals
 from tests import sample_images
@@ -220,9 +220,12 @@ def test_a_full_disk_is_reported_and_loses_nothing(config, whole, tmp_path):
             if line.startswith("Epoch 2/"):
                 limit()
 
-        with pytest.raises(CheckpointError, match="at update 6 could not be written.*Earlier ones"):
+        with pytest.raises(NotWrittenError, match="at update 6 could not be written.*Earlier ones"):
             train_and_evaluate(config, folder, report=fill_up_after_epoch_1)
-    assert any("WARNING: The checkpoint at update 6" in line for line in lines)
+    assert any(
+        "WARNING: a checkpoint could not be written: The checkpoint at update 6" in line
+        for line in lines
+    )
     names = {path.name.split(".")[0] for path in (folder / "checkpoints").iterdir()}
     assert names == {"checkpoint", "ckpt-2", "ckpt-3", "ckpt-4"}
     lines.clear()
@@ -270,9 +273,20 @@ def test_dry_run_checks_and_leaves_nothing(config, tmp_path):
         )
 
 
-def test_a_second_signal_ends_at_once():
-    with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+def test_a_second_signal_is_the_systems_own():
+    def own(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not signals.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -69,7 +69,7 @@ def test_images_of_weight_0_count_for_nothing():
     data = batch(weights=weights)
     outputs = steps.model(tf.cast(data["images"], tf.float32), training=False)
     losses = keras.losses.sparse_categorical_crossentropy(data["labels"], outputs, from_logits=True)
-    found = steps.evaluate(data).numpy()
+    found = steps.evaluate(data, tf.constant(False)).numpy()
     is_right = np.argmax(outputs, axis=-1) == data["labels"].numpy()
     expected = [(losses * weights).numpy().sum(), (is_right * weights).sum(), 6, 6, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)

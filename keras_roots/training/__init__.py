@@ -6,8 +6,8 @@
 The same from the command line: examples/train_imagenet.py.
 """
 
-from keras_roots.training.checkpoints import CheckpointError
+from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.config import Config
 from keras_roots.training.loop import DivergedError, Interrupted, train_and_evaluate
 
-__all__ = ["CheckpointError", "Config", "DivergedError", "Interrupted", "train_and_evaluate"]
+__all__ = ["Config", "DivergedError", "Interrupted", "NotWrittenError", "train_and_evaluate"]

@@ -95,7 +95,7 @@ class Checkpoints:
         """Writes the state as the last checkpoint, or as the best.
 
         Raises:
-            CheckpointError: it could not be written; earlier ones stay.
+            NotWrittenError: it could not be written; earlier ones stay.
         """
         import tensorflow as tf
 
@@ -107,7 +107,7 @@ class Checkpoints:
         except (tf.errors.OpError, OSError) as error:
             _remove_unfinished(Path(manager.directory), keep=manager.checkpoints)
             reason = " ".join(str(getattr(error, "message", error)).split())
-            raise CheckpointError(
+            raise NotWrittenError(
                 f"The checkpoint at update {self.step} could not be written to "
                 f"'{manager.directory}': {reason}. Earlier ones are as they were."
             ) from error
@@ -123,8 +123,8 @@ class Checkpoints:
             self._own.cleanup()
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, as on a full disk."""
+class NotWrittenError(RuntimeError):
+    """The state or the results could not be written, as on a full disk."""
 
 
 def _remove_unfinished(folder: Path, keep: list[str]) -> None:

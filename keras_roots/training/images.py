@@ -116,7 +116,9 @@ def cropped(content, box_of: Callable, image_size: int, *, is_jpeg: bool | None 
     return tf.ensure_shape(tf.cast(resized[0] + 0.5, tf.uint8), [*size, 3])
 
 
-def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bool):
+def or_blank(
+    read: Callable, image_of: Callable, image_size: int, *, careful: bool = False, is_bad=None
+):
     """An image, or where it cannot be read, a black one.
 
     To try each image costs as much as to decode a small one. So those whose
@@ -126,6 +128,7 @@ def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bo
         read: gives the content of the file and the label.
         image_of: function of the content, and of whether it is a JPEG (None:
             it is not known), to the image.
+        is_bad: whether it is known to be unreadable, a tensor; or None.
 
     Returns:
         The image, the label (0 where there is no file), and whether it was read.
@@ -140,12 +143,17 @@ def or_blank(read: Callable, image_of: Callable, image_size: int, *, careful: bo
         with tf.control_dependencies([check]):
             return image_of(tf.identity(content), None), label, tf.constant(True)
 
+    def blank():
+        image = tf.zeros([image_size, image_size, 3], tf.uint8)
+        return image, tf.constant(0, tf.int64), tf.constant(False)
+
     def tried():
-        attempt = tf.data.Dataset.from_tensors(0).map(read_and_decoded)
-        blank = (tf.zeros([image_size, image_size, 3], tf.uint8), tf.constant(0, tf.int64), False)
-        attempt = attempt.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
+        attempt = tf.data.Dataset.from_tensors(0).map(read_and_decoded).ignore_errors()
+        attempt = attempt.concatenate(tf.data.Dataset.from_tensors(blank()))
         return attempt.take(1).get_single_element()
 
+    if is_bad is not None:
+        return tf.cond(is_bad, blank, lambda: or_blank(read, image_of, image_size, careful=careful))
     if careful:
         return tried()
     content, label = read()

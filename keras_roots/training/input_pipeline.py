@@ -61,12 +61,20 @@ def steps_until(epoch: int, config: Config, split: Split) -> int:
 
 
 def train_batches(
-    config: Config, split: Split, first: int, last: int, share: Share, *, careful: bool = False
+    config: Config,
+    split: Split,
+    first: int,
+    last: int,
+    share: Share,
+    *,
+    careful: bool = False,
+    bad: frozenset[int] = frozenset(),
 ):
     """The batches of one replica after the other, of updates `first` to before `last`.
 
     Args:
         careful: try each image; see `images.or_blank`.
+        bad: numbers of examples that are known to be unreadable.
 
     Returns:
         A tf.data.Dataset of dictionaries: images, uint8 [n, size, size, 3];
@@ -96,7 +104,7 @@ def train_batches(
             image = _cropped(content, config, of_crop, is_jpeg)
             return image if transform is None else transform(image, seed)
 
-        found = _element(split, number, image_of, config, careful=careful)
+        found = _element(split, number, image_of, config, careful=careful, bad=bad)
         return {**found, "uniforms": of_colours}
 
     starts = _starts(first, last, config.batch_size, share)
@@ -108,7 +116,14 @@ def train_batches(
     return batches.prefetch(_PREFETCHED_BATCHES)
 
 
-def validation_batches(config: Config, split: Split, share: Share, *, careful: bool = False):
+def validation_batches(
+    config: Config,
+    split: Split,
+    share: Share,
+    *,
+    careful: bool = False,
+    bad: frozenset[int] = frozenset(),
+):
     """The same of a split's centre crops, in order; each example once.
 
     What fills up the last batch has weight 0.
@@ -130,7 +145,7 @@ def validation_batches(config: Config, split: Split, share: Share, *, careful: b
         )
 
     def element(number, is_filler):
-        found = _element(split, number, centre_of, config, careful=careful)
+        found = _element(split, number, centre_of, config, careful=careful, bad=bad)
         found["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
         found["weights"] = tf.where(is_filler, 0.0, found["weights"])
         return found
@@ -144,12 +159,13 @@ class Batches:
 
     Args:
         strategy: of tf.distribute.
-        make: function of (first update, share, careful) to a dataset.
+        make: function of (first update, share, careful=, bad=) to a dataset.
         first: the update to begin at.
     """
 
     def __init__(self, strategy, make: Callable, first: int = 0):
-        self._strategy, self._make, self._next, self._careful = strategy, make, first, False
+        self._strategy, self._make, self._next = strategy, make, first
+        self._careful, self._bad = False, frozenset[int]()
         self._iterator: Iterator | None = None
 
     def __iter__(self) -> "Batches":
@@ -169,36 +185,56 @@ class Batches:
                 tf.errors.PermissionDeniedError,
                 tf.errors.DataLossError,
             ):
-                # An image that looked whole is not, or is gone. Try each from here on.
+                # An image that looked whole is not, or is gone. Try each until it is found.
                 if self._careful:
                     raise
                 self._careful, self._iterator = True, None
                 continue
             self._next += 1
+            if self._careful:
+                self._remember_bad(batch)
             return batch
+
+    def _remember_bad(self, batch) -> None:
+        found = set(unread(self._strategy, batch)) - self._bad
+        if found:
+            self._bad |= found
+            self._careful, self._iterator = False, None
 
     def _distributed(self) -> Iterator:
         def of_pipeline(context):
             share = Share(
                 context.num_replicas_in_sync, context.num_input_pipelines, context.input_pipeline_id
             )
-            return self._make(self._next, share, self._careful)
+            return self._make(self._next, share, careful=self._careful, bad=self._bad)
 
         return iter(self._strategy.distribute_datasets_from_function(of_pipeline))
 
 
+def unread(strategy, batch) -> list[int]:
+    """The numbers of the examples of this worker's batch that could not be read."""
+    pairs = zip(
+        *(strategy.experimental_local_results(batch[name]) for name in ("examples", "weights")),
+        strict=True,
+    )
+    return [int(n) for e, w in pairs for n in e.numpy()[w.numpy() == 0] if n >= 0]
+
+
 def training(strategy, config: Config, source: Source, first: int, last: int) -> Batches:
-    def make(first: int, share: Share, careful: bool):
-        return train_batches(config, source.train, first, last, share, careful=careful)
+    """The batches to train on, of updates `first` to before `last`."""
+
+    def make(first: int, share: Share, **how):
+        return train_batches(config, source.train, first, last, share, **how)
 
     return Batches(strategy, make, first)
 
 
 def validation(strategy, config: Config, split: Split) -> Batches:
-    def make(first: int, share: Share, careful: bool):
+    """The batches to evaluate on."""
+
+    def make(first: int, share: Share, **how):
         local = share.replicas // share.pipelines
-        batches = validation_batches(config, split, share, careful=careful)
-        return batches.skip(first * local)
+        return validation_batches(config, split, share, **how).skip(first * local)
 
     return Batches(strategy, make)
 
@@ -260,7 +296,15 @@ def _plain(function: Callable) -> Callable:
     return tf.autograph.experimental.do_not_convert(function)
 
 
-def _element(split: Split, number, image_of: Callable, config: Config, *, careful: bool) -> dict:
+def _element(
+    split: Split,
+    number,
+    image_of: Callable,
+    config: Config,
+    *,
+    careful: bool,
+    bad: frozenset[int],
+) -> dict:
     import tensorflow as tf
 
     if split.pixels:
@@ -268,7 +312,11 @@ def _element(split: Split, number, image_of: Callable, config: Config, *, carefu
         readable = tf.constant(True)
     else:
         image, label, readable = images.or_blank(
-            lambda: split.read(number), image_of, config.image_size, careful=careful
+            lambda: split.read(number),
+            image_of,
+            config.image_size,
+            careful=careful,
+            is_bad=tf.reduce_any(number == tf.constant(sorted(bad), tf.int64)) if bad else None,
         )
     return {
         "images": image,

@@ -12,12 +12,13 @@ In the work directory:
 Models take images of 0 to 255 and give probabilities.
 """
 
+import contextlib
 import json
 import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from keras_roots.files import replacing
 from keras_roots.measure import conditions
+from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.training import (
     input_pipeline,
@@ -35,7 +37,7 @@ from keras_roots.training import (
     strategies,
     workdir,
 )
-from keras_roots.training.checkpoints import CheckpointError, Checkpoints
+from keras_roots.training.checkpoints import Checkpoints, NotWrittenError
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History
 from keras_roots.training.progress import Progress, duration
@@ -90,7 +92,7 @@ def train_and_evaluate(
         ValueError, FileNotFoundError, ModuleNotFoundError: something that it
             needs is not there or not right; before any training.
         DivergedError: the loss is no longer finite.
-        CheckpointError: the last checkpoint could not be written.
+        NotWrittenError: the last checkpoint could not be written.
         Interrupted: SIGTERM or SIGINT came; the state has been written.
     """
     require_tensorflow("Training")
@@ -104,7 +106,9 @@ def train_and_evaluate(
     input_pipeline.check(config, strategy.num_replicas_in_sync)
     source = sources.open_source(config)
     if not strategies.is_chief(strategy):
-        return _Run(config, folder, strategy, source, lambda _: None).finished()
+        if workdir.has_begun(folder):
+            workdir.check(folder, config, source)  # As the chief does.
+        return _Run(config, folder, strategy, source, silent).finished()
     begun = workdir.check(folder, config, source)
     sources.check_readable(source)
     workdir.check_writable(folder)
@@ -142,16 +146,17 @@ class _Run:
             report(f"Going on after update {self.checkpoints.step}, from {path}")
         self.history = History(folder, self.checkpoints.epochs, write=self.chief)
         self.unread = _Unread(folder, self.chief, report)
+        self.signals = Signals()
 
     def finished(self) -> dict[str, Any]:
         try:
-            with Signals() as signals:
-                self._train(signals)
+            with self.signals:
+                self._train()
                 return self._finish()
         finally:
             self.checkpoints.close()
 
-    def _train(self, signals: Signals) -> None:
+    def _train(self) -> None:
         state, last = self.checkpoints, self.ends[-1]
         batches = input_pipeline.training(self.strategy, self.config, self.source, state.step, last)
         while True:
@@ -161,9 +166,9 @@ class _Run:
                 continue
             if state.step >= last:
                 return
-            self._train_epoch(batches, signals)
+            self._train_epoch(batches)
 
-    def _train_epoch(self, batches, signals: Signals) -> None:
+    def _train_epoch(self, batches) -> None:
         import tensorflow as tf
 
         state, config = self.checkpoints, self.config
@@ -175,7 +180,7 @@ class _Run:
         pending = None
         while state.step < end:
             batch = next(batches)
-            result = self.steps.train(batch, tf.constant(signals.received is not None))
+            result = self.steps.train(batch, tf.constant(self.signals.is_set))
             # Looked at while the next update is under way.
             stop = pending is not None and self._take(*pending)
             pending = (state.step, batch, result)
@@ -194,13 +199,17 @@ class _Run:
                 learning_rate=self._learning_rate(state.step - 1),
             )
             if stop:
-                state.save()
-                raise Interrupted(signals.received or signal.SIGTERM, state.step)
+                self._interrupt()
             if is_due and state.step < end:
                 self._save()
         self._finish_epoch(
             seconds=time.perf_counter() - started, images=(end - first) * config.batch_size
         )
+
+    def _interrupt(self) -> None:
+        """Writes the state and ends, as all workers do at the same update."""
+        self.checkpoints.save()
+        raise Interrupted(self.signals.received or signal.SIGTERM, self.checkpoints.step)
 
     def _take(self, step: int, batch, result) -> bool:
         """Adds up what an update gave; whether anyone asked for an end.
@@ -242,19 +251,20 @@ class _Run:
         return float(np.asarray(self.schedule(step)))
 
     def _note_unread(self, batch, split: sources.Split) -> None:
-        local = self.strategy.experimental_local_results
-        for examples, weights in zip(
-            local(batch["examples"]), local(batch["weights"]), strict=True
-        ):
-            for number in examples.numpy()[weights.numpy() == 0]:
-                if number >= 0:
-                    name = split.describe(int(number))
-                    if self.config.strict:
-                        raise ValueError(f"The image '{name}' cannot be read (strict=True).")
-                    self.unread.add(name)
+        for number in input_pipeline.unread(self.strategy, batch):
+            name = split.describe(number)
+            if self.config.strict:
+                raise ValueError(f"The image '{name}' cannot be read (strict=True).")
+            self.unread.add(name)
 
     def _evaluate(self) -> tuple[float, float, float]:
-        """Mean loss, top-1 and top-5 accuracy on the held-out images."""
+        """Mean loss, top-1 and top-5 accuracy on the held-out images.
+
+        Raises:
+            Interrupted: a signal came; the epoch is evaluated when the run goes on.
+        """
+        import tensorflow as tf
+
         split = self.source.validation
         count = input_pipeline.steps_until(1, self.config, split)
         progress = Progress(count, "Evaluation", shown=self.chief)
@@ -263,13 +273,17 @@ class _Run:
         try:
             batches = input_pipeline.validation(self.strategy, self.config, split)
             for number, batch in zip(range(1, count + 1), batches, strict=True):
-                total += self.steps.evaluate(batch).numpy()
+                total += self.steps.evaluate(batch, tf.constant(self.signals.is_set)).numpy()
                 expected = min(split.size, number * self.config.batch_size)
                 if total[3] < expected:
                     self._note_unread(batch, split)
                 progress.show(number, top1=total[1] / max(total[3], 1))
+                if total[SUMS.index("stops")]:
+                    break
         finally:
             self.steps.swap_averages()
+        if total[SUMS.index("stops")]:
+            self._interrupt()
         loss, top1, top5 = (float(each) for each in total[:3] / max(total[3], 1))
         return loss, top1, top5
 
@@ -298,7 +312,8 @@ class _Run:
             is_best = scores[1] > state.best
             state.best = max(state.best, scores[1])
         row = Epoch(**values)
-        self.history.add(row)
+        with self._tolerating("history.csv"):
+            self.history.add(row)
         left = (self.ends[-1] - state.step) * config.batch_size
         rate = row.images_per_second
         self.report(
@@ -307,15 +322,15 @@ class _Run:
         state.epochs, state.sums = number, np.zeros(len(SUMS))
         if is_best:
             self._save(best=True)
-            self._write_model("best.keras")
+            with self._tolerating("best.keras"):
+                self._write_model("best.keras")
         self._save()
-        self.history.plot(self._title())
+        with self._tolerating("learning-curve.png"):
+            self.history.plot(self._title())
 
     def _save(self, *, best: bool = False) -> None:
-        try:
+        with self._tolerating("a checkpoint"):
             self.checkpoints.save(best=best)
-        except CheckpointError as error:
-            self.report(f"WARNING: {error} Training goes on.")
 
     def _write_model(self, name: str) -> None:
         if not self.chief:
@@ -325,10 +340,19 @@ class _Run:
             model = network.for_use(self.steps.model, self.config, self.classes)
             with replacing(self.folder / name) as path:
                 model.save(path)
-        except OSError as error:
-            self.report(f"WARNING: {name} could not be written: {error}. Training goes on.")
         finally:
             self.steps.swap_averages()
+
+    @contextlib.contextmanager
+    def _tolerating(self, what: str) -> Iterator[None]:
+        """Reports what cannot be written, as on a full disk; there may be room next time."""
+        import tensorflow as tf
+
+        try:
+            yield
+        except (NotWrittenError, OSError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())
+            self.report(f"WARNING: {what} could not be written: {reason} Training goes on.")
 
     def _title(self) -> str:
         config = self.config
@@ -338,7 +362,6 @@ class _Run:
     def _finish(self) -> dict[str, Any]:
         if not self.checkpoints.is_saved:
             self.checkpoints.save()  # This time a full disk is an error.
-        self._write_model("model.keras")
         if not self.history.epochs:
             raise ValueError(f"'{self.folder}' has checkpoints of a whole run and no history.csv.")
         last = self.history.epochs[-1]
@@ -365,9 +388,16 @@ class _Run:
             ),
             "unread_images": sorted(self.unread.names),
         }
-        if self.chief:
-            with replacing(self.folder / "summary.json") as path:
-                path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        try:
+            self._write_model("model.keras")
+            if self.chief:
+                with replacing(self.folder / "summary.json") as path:
+                    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise NotWrittenError(
+                f"The results could not be written to '{self.folder}': {error}. The same command "
+                "writes them from the last checkpoint."
+            ) from error
         self.report(
             f"Done: top-1 {100 * (last.validation_top1 or 0):.2f}%, top-5 "
             f"{100 * (last.validation_top5 or 0):.2f}% of {self.source.validation.size:,} held-out "

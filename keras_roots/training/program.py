@@ -68,6 +68,8 @@ def run(default: str, configs: Path, documentation: str) -> None:
 
 
 def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_run: bool) -> int:
+    import tensorflow as tf
+
     from keras_roots.training import dry_run as checks
     from keras_roots.training.loop import Interrupted, train_and_evaluate
 
@@ -84,6 +86,21 @@ def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_
         return _mistake(str(error))
     except RuntimeError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error.message).splitlines()[0]
+        print(
+            f"Out of memory: {reason} Take a smaller batch_size, or more accumulation.",
+            file=sys.stderr,
+        )
+        return 1
+    except tf.errors.UnavailableError as error:
+        reason = str(error.message).splitlines()[0]
+        print(
+            f"Another worker is gone: {reason} The same command on all of them goes on from the "
+            "last checkpoint.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is whole", file=sys.stderr)

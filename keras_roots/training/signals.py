@@ -21,9 +21,16 @@ class Signals:
         self.received: int | None = None
         self._before: dict[int, object] = {}
 
+    @property
+    def is_set(self) -> bool:
+        """Whether one came."""
+        return self.received is not None
+
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._remember) for each in _HANDLED}
+            for each in _HANDLED:
+                if signal.getsignal(each) != signal.SIG_IGN:  # As of SIGINT in the background.
+                    self._before[each] = signal.signal(each, self._remember)
         return self
 
     def __exit__(self, *_: object) -> None:

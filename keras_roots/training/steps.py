@@ -33,8 +33,7 @@ class Steps:
         averages: the moving averages of the model's variables, or none.
         train: function of (batch, whether this worker asks for an end) to a
             tensor of `SUMS` and the norm of the gradients.
-        evaluate: function of a batch to a tensor of `SUMS`.
-        predict: function of a batch to labels, scores and weights.
+        evaluate: function of the same to a tensor of `SUMS`.
     """
 
     def __init__(self, config: Config, strategy, model: keras.Model, optimizer, classes: int):
@@ -105,9 +104,8 @@ class Steps:
         else:
             sums, gradients = self._accumulated(batch, pieces)
         replica = tf.distribute.get_replica_context()
-        asked = tf.one_hot(len(SUMS) - 1, len(SUMS)) * tf.cast(stop, tf.float32)
         sums, *gradients = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, [sums + asked, *gradients]
+            tf.distribute.ReduceOp.SUM, [sums + _asking(stop), *gradients]
         )
         # They are of the sum over the batch by its size: of the mean, unless images are missing.
         correction = self.config.batch_size / tf.maximum(sums[3], 1.0)
@@ -168,18 +166,24 @@ class Steps:
         )
         return losses, tf.cast(outputs[_PREDICTIONS], tf.float32)
 
-    def _evaluate(self, batch):
+    def _evaluate(self, batch, stop):
         import tensorflow as tf
 
-        def replica(batch):
+        def replica(batch, stop):
             outputs = self.model(tf.cast(batch["images"], tf.float32), training=False)
             logits = outputs[_PREDICTIONS] if isinstance(outputs, dict) else outputs
             logits = tf.cast(logits, tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
-            sums = _sums(losses, logits, batch["labels"], batch["weights"])
+            sums = _sums(losses, logits, batch["labels"], batch["weights"]) + _asking(stop)
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
-        return self._first(self.strategy.run(replica, args=(batch,)))
+        return self._first(self.strategy.run(replica, args=(batch, stop)))
+
+
+def _asking(stop):
+    import tensorflow as tf
+
+    return tf.one_hot(SUMS.index("stops"), len(SUMS)) * tf.cast(stop, tf.float32)
 
 
 def _piece(batch, number: int, pieces: int):

@@ -15,6 +15,11 @@ _DATA = "data.json"
 _CLASSES = "classes.txt"
 
 
+def has_begun(workdir: Path) -> bool:
+    """Whether it is that of a run."""
+    return (workdir / _CONFIG).is_file()
+
+
 def check(workdir: Path, config: Config, source: Source) -> bool:
     """Whether a run is to go on in it, which then has begun with this configuration and data.
 
@@ -24,7 +29,7 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
     """
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"The work directory '{workdir}' is a file. Give another one.")
-    if not (workdir / _CONFIG).is_file():
+    if not has_begun(workdir):
         contents = (
             sorted(p.name for p in workdir.iterdir() if p.name != ".lock")
             if (workdir.is_dir())
