@@ -97,9 +97,30 @@ def test_a_training_program_takes_every_field_as_a_flag(tmp_path):
     assert not workdir.exists()
 
 
-def test_a_mistake_to_a_training_program_is_one_line_and_exit_code_2(tmp_path):
-    flags = ("--data_dir=missing", f"--workdir={tmp_path / 'run'}", "--mean=1,a,2")
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        pytest.param(
+            "--mean=1,a,2",
+            "Expected --mean as numbers separated by commas. Received: '1,a,2'",
+            marks=pytest.mark.slow,
+        ),
+        ("--epoch=3", "Unknown command line flag 'epoch'. Did you mean: epochs ?"),
+    ],
+)
+def test_a_mistake_to_a_training_program_is_one_line_and_exit_code_2(tmp_path, flag, message):
+    flags = ("--data_dir=missing", f"--workdir={tmp_path / 'run'}", flag)
     result = run(*flags, example="train_imagenet.py")
     assert result.returncode == 2
-    assert "Expected --mean as numbers separated by commas. Received: '1,a,2'" in result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("train_imagenet.py: ")
+    assert message in line
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_help_is_no_mistake():
+    result = run("--help", example="train_imagenet.py")
+    assert result.returncode == 0
+    for part in ("--strategy: <none|mirrored|multi_worker>", "export TF_CONFIG", "Exit codes"):
+        assert part in result.stdout

@@ -78,7 +78,7 @@ def test_steps_of_all_forms(kind, xla, tmp_path):
 
 def test_steps_with_their_bound_and_one_lowering_for_all():
     run = steps.steps(
-        "resnet50", [8], kind="forward", image_size=32, batch_size=1, rounds=1, stock_roots=[],
+        "nin", [8], kind="forward", image_size=32, batch_size=1, rounds=1, stock_roots=[],
         lowering_of_all="split",
     )  # fmt: skip
     assert set(run.bounds) == {(root(n), form) for n in (1, 8) for form in ("ours", "folded")}

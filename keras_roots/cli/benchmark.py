@@ -47,6 +47,13 @@ def add(commands) -> None:
     command.add_argument("--image-size", type=int, default=224, metavar="PIXELS")
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument(
+        "--rand-augment",
+        type=int,
+        default=0,
+        metavar="N",
+        help="operations of RandAugment for an image, on top (default: none)",
+    )
+    command.add_argument(
         "--images", type=int, default=2000, metavar="N", help="of a turn (default: %(default)s)"
     )
     command.add_argument("--rounds", type=int, default=10, metavar="N", help="turns of each")
@@ -284,7 +291,10 @@ def _input(arguments: argparse.Namespace) -> int:
 
     size = arguments.image_size
     config = Config(
-        image_size=size, resize=round(size * 256 / 224), batch_size=arguments.batch_size
+        image_size=size,
+        resize=round(size * 256 / 224),
+        batch_size=arguments.batch_size,
+        rand_augment=arguments.rand_augment,
     )
     timings = input_speed(
         arguments.folder,
@@ -299,6 +309,7 @@ def _input(arguments: argparse.Namespace) -> int:
         record = conditions(
             image_size=size,
             batch_size=arguments.batch_size,
+            rand_augment=arguments.rand_augment,
             images=arguments.images,
             rounds=arguments.rounds,
         )

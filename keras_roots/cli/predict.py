@@ -34,8 +34,8 @@ def add(commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from keras_roots import evaluation
     from keras_roots.cli.models import class_names_beside, class_names_of, classifier
+    from keras_roots.prediction import predict
 
     if arguments.top < 1:
         raise ValueError(f"Expected --top of 1 or more. Received: {arguments.top}")
@@ -43,7 +43,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         names = class_names_beside(arguments.model)
     else:
         names = class_names_of(arguments.classes)
-    predictions = evaluation.predict(
+    predictions = predict(
         classifier(arguments), arguments.photos, resize=arguments.resize, class_names=names
     )
     if not predictions.are_probabilities:

@@ -18,6 +18,7 @@ EXIT_CODES = """\
 Exit codes: 0 done, 1 the training diverged or its last state could not be written,
 2 a mistake in the flags or in what they name, 75 interrupted by SIGTERM with the
 state written (the same command goes on), 130 the same by Ctrl-C."""
+_HELP = ("help", "helpfull", "helpshort", "helpxml", "?")
 _PREEMPTED = 75  # As sysexits.h has it: a temporary failure, try again.
 _INTERRUPTED = 130
 
@@ -64,7 +65,19 @@ def run(default: str, configs: Path, documentation: str) -> None:
     sys.modules[
         "__main__"
     ].__doc__ = f"{documentation}\n{strategies.TF_CONFIG_HELP}\n{EXIT_CODES}\n"
-    app.run(main)
+    app.run(main, flags_parser=_parsed)
+
+
+def _parsed(argv: list[str]) -> list[str]:
+    """absl's, but that mistakes are one line and exit code 2, and help is no mistake."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_mistake(f"{error} (see --help)"))
+    except SystemExit:
+        if any(argument.lstrip("-") in _HELP for argument in argv[1:]):
+            sys.exit(0)
+        raise
 
 
 def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_run: bool) -> int:
