@@ -234,9 +234,8 @@ def _batches(name: str, config: Config, split: sources.Split) -> Iterator[dict[s
         try:
             batch = next(batches, None)
         except tf.errors.OpError as error:
-            raise ValueError(
-                f"The images of {name} cannot be read: {' '.join(str(error.message).split())}"
-            ) from error
+            reason = " ".join(str(error.message).split())
+            raise ValueError(f"The images of {name} cannot be read: {reason}") from error
         if batch is None:
             return
         arrays = {key: value.numpy() for key, value in batch.items()}

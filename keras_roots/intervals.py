@@ -9,7 +9,7 @@ def require() -> None:
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:
-    """95% interval of a share, 0 to 1: Wilson's, which holds for few images and near 0 and 1 too."""
+    """95% interval of a share, 0 to 1: Wilson's, which holds for few images and at 0 and 1."""
     from scipy.stats import binomtest
 
     interval = binomtest(correct, images).proportion_ci(method="wilson")

@@ -12,14 +12,8 @@ from keras_roots import convolutions, cost, plan, rootify
 from tests.sample_models import Scale, elaborate_model, groups_of, quietly, small_model
 
 SLOW = (
-    "resnet50v2",
-    "resnet101",
-    "resnet101v2",
-    "resnet152",
-    "resnet152v2",
-    "resnet200",
-    "vgg16",
-    "vgg19",
+    *("resnet50v2", "resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet200"),
+    *("vgg16", "vgg19"),
 )
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])

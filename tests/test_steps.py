@@ -76,9 +76,10 @@ def test_steps_of_all_forms(kind, xla, tmp_path):
     assert int(row["macs"]) == step.macs
 
 
+@pytest.mark.slow
 def test_steps_with_their_bound_and_one_lowering_for_all():
     run = steps.steps(
-        "nin", [8], kind="forward", image_size=32, batch_size=1, rounds=1, stock_roots=[],
+        "resnet50", [8], kind="forward", image_size=32, batch_size=1, rounds=1, stock_roots=[],
         lowering_of_all="split",
     )  # fmt: skip
     assert set(run.bounds) == {(root(n), form) for n in (1, 8) for form in ("ours", "folded")}

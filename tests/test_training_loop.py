@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import signal
 
 import keras
@@ -234,6 +235,20 @@ def test_a_full_disk_is_reported_and_loses_nothing(config, whole, tmp_path):
     assert len(rows(folder)) == 2
     for ours, theirs in zip(weights(folder), weights(whole[0]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
+
+
+def test_a_checkpoint_that_is_broken_is_passed_over(config, whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    (data,) = (folder / "checkpoints").glob("ckpt-6.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    lines = []
+    train_and_evaluate(config, folder, report=lines.append)
+    assert any("Going on after update 4" in line for line in lines)
+    assert len(rows(folder)) == 2
+    for path in (folder / "checkpoints").glob("ckpt-*.data-*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="None of the checkpoints in .* can be read"):
+        train_and_evaluate(config, folder, report=lambda _: None)
 
 
 def test_images_that_cannot_be_read(config, tmp_path):
