@@ -4,9 +4,12 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -97,27 +100,48 @@ def test_two_devices_of_one_machine(config, single, tmp_path):
     assert_same(tmp_path / "run", single)
 
 
-def test_two_processes(config, single, tmp_path):
+def start_two(config, folder):
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))
         workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
     distributed = dataclasses.replace(config, strategy="multi_worker")
-    processes = [
+    return [
         start(
             distributed,
-            tmp_path / "run",
+            folder,
             TF_CONFIG=json.dumps(
                 {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             ),
         )
         for index in range(2)
     ]
-    chief, other = (finished(process) for process in processes)
+
+
+def test_two_processes(config, single, tmp_path):
+    chief, other = (finished(process) for process in start_two(config, tmp_path / "run"))
     assert "2 replicas on CPU" in chief
     assert other == ""
     assert_same(tmp_path / "run", single)
     assert not [p for p in (tmp_path / "run").rglob("*") if "temp" in p.name or "worker" in p.name]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_ends_both_at_the_same_update(config, tmp_path):
+    config = dataclasses.replace(config, epochs=60, checkpoint_every=5)
+    folder = tmp_path / "run"
+    processes = start_two(config, folder)
+    while not list(folder.glob("checkpoints/ckpt-*.index")):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    updates = [re.search(r"Interrupted .SIGTERM. after update (\d+)", each)[1] for each in errors]
+    assert updates[0] == updates[1]
+    assert list(folder.glob(f"checkpoints/ckpt-{updates[0]}.index"))
+    chief, _ = (finished(process) for process in start_two(config, folder))
+    assert f"Going on after update {updates[0]}" in chief
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 60
 
 
 @pytest.mark.parametrize(

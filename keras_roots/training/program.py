@@ -93,6 +93,8 @@ def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_
         else:
             train_and_evaluate(config, workdir, report=_print)
     except Interrupted as interrupted:
+        if sys.stdout.isatty():
+            print()  # Below the progress bar.
         print(interrupted, file=sys.stderr)
         return _PREEMPTED if interrupted.signal == signal.SIGTERM else _INTERRUPTED
     except (ValueError, OSError, ModuleNotFoundError) as error:
