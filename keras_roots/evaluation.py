@@ -189,9 +189,7 @@ def _opened(
         if data_dir is not None:
             raise
         raise type(error)(f"{data!r} is no folder. {error}") from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
-        raise ValueError(f"{data} is not of labelled images: it holds {features}")
+    names = sources.labels_of(builder)
     if split is None:
         present = [name for name in sources.VALIDATION_SPLITS if name in builder.info.splits]
         if not present:
@@ -201,7 +199,7 @@ def _opened(
             )
         split = present[0]
     opened = sources.prepared_split(builder, split)
-    return f"{builder.info.full_name} {split}", tuple(features["label"].names), opened
+    return f"{builder.info.full_name} {split}", names, opened
 
 
 def _check_classes(

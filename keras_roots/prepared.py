@@ -31,7 +31,7 @@ def builder(name: str, data_dir: str | os.PathLike | None = None):
     root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
     how = (
         f"Prepare it with `tfds build {name} --data_dir={root}` (from tensorflow-datasets), or "
-        f"give the folder that holds {name}/<version>/dataset_info.json as --data-dir."
+        f"give the folder that holds {name}/<version>/dataset_info.json as the data folder."
     )
     if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
         raise ValueError(f"Expected the name of a data set, such as cifar10. Received: {name!r}")

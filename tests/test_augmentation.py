@@ -81,6 +81,7 @@ SIZE, GROUP = 6, augmentation.MIXING_GROUP
 def group(seed: int, **values):
     layers = augmentation.mixing_layers(Config(**values))
     mixing = augmentation.mixing_of_group(layers, SIZE, tf.constant([seed, 7], tf.int64))
+    mixing["weights"] = tf.ones([GROUP])
     return {name: value.numpy() for name, value in mixing.items()}
 
 
@@ -125,6 +126,23 @@ def test_cutmix_pastes_a_rectangle_and_labels_by_its_area():
                     area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
                     assert area == len(rows)
     assert pasted
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_nothing_is_mixed_with_an_image_that_could_not_be_read(kind):
+    images = np.random.default_rng(0).uniform(1, 255, (GROUP, SIZE, SIZE, 3)).astype(np.float32)
+    weights = np.ones(GROUP, np.float32)
+    weights[2] = images[2] = 0
+    mixing = {**group(3, **{kind: 1.0}), "weights": weights}
+    ours, labels = augmentation.mixed(
+        tf.constant(images), tf.eye(GROUP), {k: tf.constant(v) for k, v in mixing.items()}
+    )
+    (reader,) = np.flatnonzero(mixing["partner"] == 2)
+    assert reader != 2
+    np.testing.assert_array_equal(ours[reader], images[reader])
+    np.testing.assert_array_equal(labels[reader], np.eye(GROUP)[reader])
+    others = [n for n in range(GROUP) if mixing["partner"][n] not in (2, n)]
+    assert any((labels[n].numpy() != np.eye(GROUP)[n]).any() for n in others)
 
 
 def test_mixup_and_cutmix_take_turns():

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.training import Config, DivergedError, Interrupted, train_and_evaluate, workdir
+from keras_roots.training import (
+    Config,
+    DivergedError,
+    Interrupted,
+    sources,
+    train_and_evaluate,
+    workdir,
+)
 from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.dry_run import run as dry_run
 from keras_roots.training.signals import Signals
@@ -164,6 +171,32 @@ def test_sigterm_and_going_on(whole, config, tmp_path, batch_size, stops_at):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
 
 
+def test_max_steps_ends_a_run_and_more_of_them_go_on(config, whole, tmp_path):
+    """In the middle of the second epoch of three updates; then not at all."""
+    folder = tmp_path / "run"
+    cut = dataclasses.replace(config, max_steps=4, evaluate_every=2)
+    summary = train_and_evaluate(cut, folder, report=lambda _: None)
+    assert (summary["updates"], summary["epochs"], summary["best_epoch"]) == (4, 1, None)
+    assert 0 < summary["validation_loss"] < 3
+    assert [row["step"] for row in rows(folder)] == ["3"]
+    less = dataclasses.replace(cut, max_steps=2)  # Fewer than there are: nothing to do.
+    assert train_and_evaluate(less, folder, report=lambda _: None)["updates"] == 4
+    summary = train_and_evaluate(config, folder, report=lambda _: None)
+    assert (summary["updates"], summary["epochs"]) == (6, 2)
+    assert [(row["step"], row["images"]) for row in rows(folder)] == [("3", "24"), ("6", "24")]
+    for ours, theirs in zip(weights(folder), weights(whole[0]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
+
+
+def test_a_work_directory_that_was_begun_and_no_more(config, whole, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("classes.txt", "data.json"):
+        shutil.copy(whole[0] / name, folder)
+    (folder / ".config-1a2b3c4d.json").touch()
+    assert not workdir.check(folder, config, sources.open_source(config))
+
+
 def test_another_configuration_is_refused_with_the_difference(whole, config, folder, tmp_path):
     run, *_ = whole
     other = dataclasses.replace(config, learning_rate=0.1, root="2")
@@ -196,8 +229,8 @@ def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
         DivergedError, match=r"Diverged at update (1|2).*learning rate of 3e\+37.*The last good"
     ):
         train_and_evaluate(config, tmp_path / "run", report=lambda _: None)
-    last = tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoints"))
-    kept = tf.train.load_checkpoint(last)
+    (last, *_) = sorted((tmp_path / "run" / "checkpoints").glob("*.index"), reverse=True)
+    kept = tf.train.load_checkpoint(str(last.with_suffix("")))
     for name in kept.get_variable_to_shape_map():
         value = kept.get_tensor(name)
         assert not isinstance(value, np.ndarray) or np.isfinite(value).all(), name
@@ -221,14 +254,14 @@ def test_a_full_disk_is_reported_and_loses_nothing(config, whole, tmp_path):
             if line.startswith("Epoch 2/"):
                 limit()
 
-        with pytest.raises(NotWrittenError, match="at update 6 could not be written.*Earlier ones"):
+        with pytest.raises(NotWrittenError, match="of update 6 could not be written.*Earlier ones"):
             train_and_evaluate(config, folder, report=fill_up_after_epoch_1)
     assert any(
-        "WARNING: a checkpoint could not be written: The checkpoint at update 6" in line
+        "WARNING: a checkpoint could not be written: The checkpoint of update 6" in line
         for line in lines
     )
     names = {path.name.split(".")[0] for path in (folder / "checkpoints").iterdir()}
-    assert names == {"checkpoint", "ckpt-2", "ckpt-3", "ckpt-4"}
+    assert names == {"ckpt-1", "ckpt-2", "ckpt-3"}
     lines.clear()
     train_and_evaluate(config, folder, report=lines.append)
     assert any("Going on after update 4" in line for line in lines)
@@ -239,7 +272,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(config, whole, tmp_path):
 
 def test_a_checkpoint_that_is_broken_is_passed_over(config, whole, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "run")
-    (data,) = (folder / "checkpoints").glob("ckpt-6.data-*")
+    (data,) = (folder / "checkpoints").glob("ckpt-4.data-*")
     data.write_bytes(data.read_bytes()[:1000])
     lines = []
     train_and_evaluate(config, folder, report=lines.append)
@@ -270,7 +303,7 @@ def test_images_that_cannot_be_read(config, tmp_path):
 
 def test_dry_run_checks_and_leaves_nothing(config, tmp_path):
     lines = []
-    dry_run(config, tmp_path / "run", report=lines.append)
+    dry_run(config, tmp_path / "runs" / "one", report=lines.append)
     text = "\n".join(lines)
     for part in (
         "24 images to train on, 15 held out",

@@ -73,9 +73,18 @@ def test_images_of_weight_0_count_for_nothing():
     is_right = np.argmax(outputs, axis=-1) == data["labels"].numpy()
     expected = [(losses * weights).numpy().sum(), (is_right * weights).sum(), 6, 6, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    # The mean is over those that count: six images' gradients, divided by six.
-    (sums,) = train(steps, data)
-    assert sums[3] == 6
+
+
+def test_the_mean_is_over_the_images_that_count():
+    """Of two equal halves one has weight 0: batch statistics and mean gradient stay the same."""
+    twice = {k: tf.concat([v[: BATCH // 2]] * 2, 0) for k, v in batch().items()}
+    half = {**twice, "weights": tf.constant([1.0] * (BATCH // 2) + [0.0] * (BATCH // 2))}
+    ours, theirs = made(weight_decay=0.0), made(weight_decay=0.0)
+    (a,), (b,) = train(ours, half), train(theirs, twice)
+    np.testing.assert_allclose(a[:4] * 2, b[:4], rtol=1e-5)
+    assert a[-1] == pytest.approx(b[-1], rel=1e-4)
+    for v, w in zip(ours.model.trainable_variables, theirs.model.trainable_variables, strict=True):
+        np.testing.assert_allclose(v, w, rtol=1e-3, atol=1e-5)
 
 
 def test_top_5_and_ties():
@@ -192,7 +201,7 @@ def test_auxiliary_heads_have_their_part_of_the_loss():
 
 
 def test_an_option_that_the_network_has_not():
-    with pytest.raises(ValueError, match="model_options of nin.*geometry"):
+    with pytest.raises(ValueError, match="nin has no 'geometry'; it has none"):
         made(model_options=("geometry=deep-roots",))
     with pytest.raises(ValueError, match="Unknown model 'resnet51'"):
         made(model="resnet51")

@@ -158,8 +158,11 @@ def mixed(images, targets, batch: dict[str, Any]):
         return images, targets
     groups = tf.range(tf.shape(images)[0]) // MIXING_GROUP
     partner = groups * MIXING_GROUP + batch["partner"]
+    # With one that could not be read nothing is mixed.
+    is_read = tf.gather(batch["weights"], partner) > 0
+    share = tf.where(is_read, batch["share"], 1.0)[:, tf.newaxis]
     own = tf.cast(batch["own"], tf.float32) / 255
-    share = batch["share"][:, tf.newaxis]
+    own = tf.where(is_read[:, tf.newaxis, tf.newaxis, tf.newaxis], own, 1.0)
     return (
         own * images + (1 - own) * tf.gather(images, partner),
         share * targets + (1 - share) * tf.gather(targets, partner),

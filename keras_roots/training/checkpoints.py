@@ -18,6 +18,7 @@ from keras_roots.training.steps import SUMS, Steps
 
 _FOLDER = "checkpoints"
 _BEST = "best-checkpoint"
+_PREFIX = "ckpt-"
 
 
 class Checkpoints:
@@ -47,7 +48,7 @@ class Checkpoints:
         with steps.strategy.scope():
             self._counts = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
             self._numbers = tf.Variable([0.0] * (len(SUMS) + 1), dtype=tf.float64, trainable=False)
-        held = tf.train.Checkpoint(
+        self._held = tf.train.Checkpoint(
             variables=steps.variables(), counts=self._counts, numbers=self._numbers
         )
         # All workers must take part in writing; what the others write is thrown away.
@@ -56,27 +57,22 @@ class Checkpoints:
         if not strategies.is_chief(steps.strategy):
             self._own = tempfile.TemporaryDirectory(prefix="keras_roots-worker-")
             folder = Path(self._own.name)
-        self._last = tf.train.CheckpointManager(held, str(folder / _FOLDER), keep)
-        self._best = tf.train.CheckpointManager(held, str(folder / _BEST), 1)
-        self._checkpoint, self._workdir, self._strategy = held, workdir, steps.strategy
+        self._folder, self._steps = workdir / _FOLDER, steps
+        self._last = _Folder(folder / _FOLDER, self._held, keep)
+        self._best = _Folder(folder / _BEST, self._held, 1)
 
     def restore(self) -> str | None:
         """Goes back to the last checkpoint that is whole; its path, or None without any.
 
         Raises:
-            ValueError: there are checkpoints, and none can be read.
+            ValueError: there are checkpoints, and none can be read; or the
+                workers do not find the same.
         """
-        import tensorflow as tf
-
-        if strategies.is_chief(self._strategy):
-            for manager in (self._last, self._best):
-                _remove_unfinished(Path(manager.directory), keep=manager.checkpoints)
-        known = tf.train.get_checkpoint_state(str(self._workdir / _FOLDER))
-        paths = list(known.all_model_checkpoint_paths) if known else []
-        reason = ""
+        paths = _whole(self._folder)
+        reason, found = "", None
         for path in reversed(paths):
             try:
-                self._checkpoint.restore(path).assert_consumed()
+                self._held.read(path).assert_consumed()
             except Exception as error:  # TensorFlow's are many, IndexError among them.
                 reason = " ".join(str(error).split())[:300]
                 continue
@@ -84,12 +80,18 @@ class Checkpoints:
             self.step, self.epochs = (int(each) for each in counts)
             self.sums, self.best = numbers[:-1].copy(), float(numbers[-1])
             self.last_saved, self._saved_epochs = self.step, self.epochs
-            return path
-        if paths:
+            found = path
+            break
+        if paths and found is None:
+            raise ValueError(f"None of the checkpoints in '{self._folder}' can be read: {reason}")
+        if not self._steps.all_have(self.step):
             raise ValueError(
-                f"None of the checkpoints in '{self._workdir / _FOLDER}' can be read: {reason}"
+                f"The workers do not find the same checkpoint: this one that of update {self.step} "
+                f"in '{self._folder}'. The work directory must be one that all of them see."
             )
-        return None
+        for folder in (self._last, self._best):
+            folder.tidy()
+        return found
 
     def save(self, *, best: bool = False) -> None:
         """Writes the state as the last checkpoint, or as the best.
@@ -101,15 +103,15 @@ class Checkpoints:
 
         self._counts.assign([self.step, self.epochs])
         self._numbers.assign([*self.sums, self.best])
-        manager = self._best if best else self._last
+        folder = self._best if best else self._last
         try:
-            manager.save(checkpoint_number=self.step)
+            folder.save()
         except (tf.errors.OpError, OSError) as error:
-            _remove_unfinished(Path(manager.directory), keep=manager.checkpoints)
+            folder.tidy()
             reason = " ".join(str(getattr(error, "message", error)).split())
             raise NotWrittenError(
-                f"The checkpoint at update {self.step} could not be written to "
-                f"'{manager.directory}': {reason}. Earlier ones are as they were."
+                f"The checkpoint of update {self.step} could not be written to "
+                f"'{folder.path}': {reason}. Earlier ones are as they were."
             ) from error
         if not best:
             self.last_saved, self._saved_epochs = self.step, self.epochs
@@ -127,13 +129,48 @@ class NotWrittenError(RuntimeError):
     """The state or the results could not be written, as on a full disk."""
 
 
-def _remove_unfinished(folder: Path, keep: list[str]) -> None:
-    """What a failed or killed save has left."""
-    if not folder.is_dir():
-        return
-    names = tuple(Path(path).name + "." for path in keep)
-    for path in folder.iterdir():
-        if path.name == "checkpoint" or path.name.startswith(names):
-            continue
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+class _Folder:
+    """A folder of numbered checkpoints, of which some of the last are kept.
+
+    No file is ever written twice. Which ones there are is read from the folder,
+    not from TensorFlow's list of them, which may have been lost.
+    """
+
+    def __init__(self, path: Path, held, keep: int):
+        self.path, self._held, self._keep = path, held, keep
+
+    def save(self) -> None:
+        present = _whole(self.path)
+        number = max(map(_number, present), default=0) + 1
+        try:
+            self._held.write(str(self.path / f"{_PREFIX}{number}"))
+        except BaseException:
+            self._remove(number)
+            raise
+        for old in [*map(_number, present), number][: -self._keep]:
+            self._remove(old)
+
+    def _remove(self, number: int) -> None:
+        for file in sorted(self.path.glob(f"{_PREFIX}{number}.*"), reverse=True):  # Index first.
+            file.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Removes what a save has left that failed or was killed."""
+        if not self.path.is_dir():
+            return
+        whole = tuple(f"{Path(path).name}." for path in _whole(self.path))
+        for path in self.path.iterdir():
+            if path.name.startswith(_PREFIX) and not path.name.startswith(whole):
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _whole(folder: Path) -> list[str]:
+    """The checkpoints in a folder, oldest first; their index is what is written last."""
+    found = [str(path.with_suffix("")) for path in folder.glob(f"{_PREFIX}*.index")]
+    return sorted((path for path in found if _number(path) > 0), key=_number)
+
+
+def _number(path: str) -> int:
+    text = Path(path).name.removeprefix(_PREFIX)
+    return int(text) if text.isdecimal() else 0

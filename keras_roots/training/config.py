@@ -5,6 +5,7 @@ say what each has reached; a work directory keeps its own as `config.json`.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import types
@@ -126,7 +127,9 @@ class Config:
     )
     clip_norm: float = _field(0.0, "largest norm of all gradients together; 0: any")
     ema_decay: float = _field(
-        0.0, "of the moving average of weights that is evaluated and saved, 0 to 1; 0: none"
+        0.0,
+        "of the moving average of weights that is evaluated and saved, 0 to 1, at first "
+        "(1 + updates) / (10 + updates); 0: none",
     )
     precision: str = _field(
         "float32",
@@ -204,8 +207,12 @@ class Config:
                 f"Expected resize of image_size ({self.image_size}) or more. "
                 f"{self._received('resize')}"
             )
-        if any(a >= b for a, b in zip(self.decay_epochs, self.decay_epochs[1:], strict=False)):
-            raise ValueError(f"Expected rising decay_epochs. {self._received('decay_epochs')}")
+        if any(a >= b for a, b in itertools.pairwise((0.0, *self.decay_epochs))):
+            raise ValueError(
+                f"Expected rising decay_epochs above 0. {self._received('decay_epochs')}"
+            )
+        if self.schedule == "step" and not self.decay_epochs:
+            raise ValueError("schedule='step' needs decay_epochs. Received: none")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"Expected warmup_epochs of less than epochs ({self.epochs}). "

@@ -31,15 +31,12 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     """
     require_tensorflow("Training")
     require_extras("Training", {"matplotlib": "plots"})
-    folder = Path(work_directory)
+    folder = Path(work_directory).expanduser()
     replicas = strategies.replicas(config)
     input_pipeline.check(config, replicas)
     source = sources.open_source(config)
     begun = workdir.check(folder, config, source)
-    existed = folder.is_dir()
     workdir.check_writable(folder)
-    if not existed:
-        folder.rmdir()
     sources.check_readable(source)
     model = network.for_training(config, len(source.class_names))
     needs = plan.resources(config, model, folder, replicas)

@@ -108,11 +108,14 @@ def _read(path: Path) -> list[Epoch]:
     if not path.is_file():
         return []
     kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
+                for row in csv.DictReader(file)
+            ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' is not as a run wrote it: {error!r}") from None
 
 
 def _value(text: str, kind):

@@ -185,7 +185,7 @@ class Batches:
                 tf.errors.PermissionDeniedError,
                 tf.errors.DataLossError,
             ):
-                # An image that looked whole is not, or is gone. Try each until it is found.
+                # An image of this batch looked whole and is not, or is gone. Try each of them.
                 if self._careful:
                     raise
                 self._careful, self._iterator = True, None
@@ -196,10 +196,9 @@ class Batches:
             return batch
 
     def _remember_bad(self, batch) -> None:
-        found = set(unread(self._strategy, batch)) - self._bad
-        if found:
-            self._bad |= found
-            self._careful, self._iterator = False, None
+        """So that the others need not be tried from here on."""
+        self._bad |= set(unread(self._strategy, batch))
+        self._careful, self._iterator = False, None
 
     def _distributed(self) -> Iterator:
         def of_pipeline(context):

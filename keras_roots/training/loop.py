@@ -12,19 +12,16 @@ In the work directory:
 Models take images of 0 to 255 and give probabilities.
 """
 
-import contextlib
-import json
 import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from keras_roots.files import replacing
 from keras_roots.measure import conditions
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
@@ -37,10 +34,11 @@ from keras_roots.training import (
     strategies,
     workdir,
 )
-from keras_roots.training.checkpoints import Checkpoints, NotWrittenError
+from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History
 from keras_roots.training.progress import Progress, duration
+from keras_roots.training.results import Results
 from keras_roots.training.signals import Signals
 from keras_roots.training.steps import SUMS, Steps
 
@@ -97,7 +95,7 @@ def train_and_evaluate(
     """
     require_tensorflow("Training")
     require_extras("Training", {"matplotlib": "plots"})
-    folder = Path(work_directory)
+    folder = Path(work_directory).expanduser()
     strategy = strategies.make(config)  # Before TensorFlow does anything else.
     if config.deterministic:
         import tensorflow as tf
@@ -111,7 +109,7 @@ def train_and_evaluate(
         return _Run(config, folder, strategy, source, silent).finished()
     begun = workdir.check(folder, config, source)
     sources.check_readable(source)
-    workdir.check_writable(folder)
+    workdir.make(folder)
     with workdir.alone(folder):
         if not begun:
             workdir.begin(folder, config, source)
@@ -119,34 +117,34 @@ def train_and_evaluate(
 
 
 class _Run:
-    def __init__(self, config: Config, folder: Path, strategy, source, report):
+    def __init__(self, config: Config, folder: Path, strategy, source: sources.Source, report):
         self.config, self.folder, self.strategy, self.source = config, folder, strategy, source
         self.report, self.chief = report, strategies.is_chief(strategy)
-        self.classes = len(source.class_names)
-        ends = [
+        # The updates after which each epoch ends, and after which the run does.
+        self.ends = [
             input_pipeline.steps_until(epoch, config, source.train)
             for epoch in range(1, config.epochs + 1)
         ]
-        last = min(config.max_steps or ends[-1], ends[-1])
-        self.ends = sorted({min(last, end) for end in ends})
+        self.last = min(config.max_steps or self.ends[-1], self.ends[-1])
         self.schedule = optimization.learning_rate(
-            config,
-            source.train.size / config.batch_size,
-            input_pipeline.steps_until(config.epochs, config, source.train),
+            config, source.train.size / config.batch_size, self.ends[-1]
         )
+        classes = len(source.class_names)
         with strategy.scope():
-            model = network.for_training(config, self.classes, strategy.num_replicas_in_sync)
+            model = network.for_training(config, classes, strategy.num_replicas_in_sync)
             optimizer = optimization.make(config, self.schedule)
-        self.steps = Steps(config, strategy, model, optimizer, self.classes)
-        self.checkpoints = Checkpoints(folder, self.steps, config.keep_checkpoints)
-        for line in plan.lines(config, source, strategies.describe(strategy), model, self.ends[-1]):
+        self.steps = Steps(config, strategy, model, optimizer, classes)
+        self.state = Checkpoints(folder, self.steps, config.keep_checkpoints)
+        for line in plan.lines(config, source, strategies.describe(strategy), model, self.last):
             report(line)
-        path = self.checkpoints.restore()
+        path = self.state.restore()
+        self.steps.separate_seeds()
         if path:
-            report(f"Going on after update {self.checkpoints.step}, from {path}")
-        self.history = History(folder, self.checkpoints.epochs, write=self.chief)
-        self.unread = _Unread(folder, self.chief, report)
+            report(f"Going on after update {self.state.step}, from {path}")
+        self.history = History(folder, self.state.epochs, write=self.chief)
+        self.results = Results(folder, self.steps, report, write=self.chief)
         self.signals = Signals()
+        self.failure: Exception | None = None
 
     def finished(self) -> dict[str, Any]:
         try:
@@ -154,25 +152,28 @@ class _Run:
                 self._train()
                 return self._finish()
         finally:
-            self.checkpoints.close()
+            self.state.close()
 
     def _train(self) -> None:
-        state, last = self.checkpoints, self.ends[-1]
-        batches = input_pipeline.training(self.strategy, self.config, self.source, state.step, last)
+        state = self.state
+        batches = input_pipeline.training(
+            self.strategy, self.config, self.source, state.step, self.last
+        )
         while True:
             # An epoch may have ended without its evaluation, when the run was interrupted.
             if state.epochs < len(self.ends) and state.step == self.ends[state.epochs]:
                 self._finish_epoch(seconds=0.0, images=0)
-                continue
-            if state.step >= last:
+            elif state.step < self.last:
+                self._train_epoch(batches)
+            else:
                 return
-            self._train_epoch(batches)
 
     def _train_epoch(self, batches) -> None:
+        """Goes on to the end of the epoch, or of the run if that comes first."""
         import tensorflow as tf
 
-        state, config = self.checkpoints, self.config
-        first, end = state.step, self.ends[state.epochs]
+        state, config = self.state, self.config
+        first, end = state.step, min(self.ends[state.epochs], self.last)
         progress = Progress(
             end - first, f"Epoch {state.epochs + 1}/{len(self.ends)}", shown=self.chief
         )
@@ -189,27 +190,21 @@ class _Run:
             if stop or is_due or state.step == end:
                 stop = self._take(*pending) or stop
                 pending = None
-            elapsed = time.perf_counter() - started
-            done = state.step - first
+            done, seconds = state.step - first, time.perf_counter() - started
             progress.show(
                 done,
                 loss=state.sums[0] / max(state.sums[3], 1),
                 top1=state.sums[1] / max(state.sums[3], 1),
-                images_per_second=done * config.batch_size / elapsed,
+                images_per_second=done * config.batch_size / seconds,
                 learning_rate=self._learning_rate(state.step - 1),
             )
             if stop:
                 self._interrupt()
             if is_due and state.step < end:
                 self._save()
-        self._finish_epoch(
-            seconds=time.perf_counter() - started, images=(end - first) * config.batch_size
-        )
-
-    def _interrupt(self) -> None:
-        """Writes the state and ends, as all workers do at the same update."""
-        self.checkpoints.save()
-        raise Interrupted(self.signals.received or signal.SIGTERM, self.checkpoints.step)
+        if end == self.ends[state.epochs]:
+            seconds = time.perf_counter() - started
+            self._finish_epoch(seconds, (end - first) * config.batch_size)
 
     def _take(self, step: int, batch, result) -> bool:
         """Adds up what an update gave; whether anyone asked for an end.
@@ -218,27 +213,27 @@ class _Run:
             DivergedError: it gave no number.
         """
         sums, norm = (value.numpy() for value in result)
-        self._require_finite(step, float(sums[0]), float(norm))
-        self.checkpoints.sums += sums
+        loss, norm = float(sums[0]), float(norm)
+        if not math.isfinite(loss):
+            self._diverged(step, f"loss is {loss}")
+        if not math.isfinite(norm) and not self._scale_is_to_blame():
+            self._diverged(step, f"gradients' norm is {norm}")
+        self.state.sums += sums
         if sums[3] < self.config.batch_size:
             self._note_unread(batch, self.source.train)
         return bool(sums[SUMS.index("stops")])
 
-    def _require_finite(self, step: int, loss: float, norm: float) -> None:
-        if math.isfinite(loss) and (math.isfinite(norm) or self._scale_is_to_blame()):
-            return
-        what = f"gradients' norm is {norm}" if math.isfinite(loss) else f"loss is {loss}"
-        good = self.checkpoints.last_saved
+    def _diverged(self, step: int, what: str) -> NoReturn:
+        good = self.state.last_saved
+        kept = (
+            "There is no checkpoint before it."
+            if good is None
+            else f"The last good checkpoint, of update {good}, is as it was."
+        )
         raise DivergedError(
             f"Diverged at update {step}: the {what}, at a learning rate of "
-            f"{self._learning_rate(step):.4g}. "
-            + (
-                f"The last good checkpoint, of update {good}, is as it was. "
-                if good is not None
-                else "There is no checkpoint before it. "
-            )
-            + "Take a lower learning_rate, more warmup_epochs, or clip_norm, and a new work "
-            "directory."
+            f"{self._learning_rate(step):.4g}. {kept} Take a lower learning_rate, more "
+            "warmup_epochs, or clip_norm, and a new work directory."
         )
 
     def _scale_is_to_blame(self) -> bool:
@@ -248,16 +243,30 @@ class _Run:
         return float(self.steps.optimizer.dynamic_scale) >= _LEAST_LOSS_SCALE
 
     def _learning_rate(self, step: int) -> float:
-        return float(np.asarray(self.schedule(step)))
+        import tensorflow as tf
+
+        with tf.device("CPU"):  # Else it would wait for the update under way on a GPU.
+            return float(np.asarray(self.schedule(step)))
 
     def _note_unread(self, batch, split: sources.Split) -> None:
         for number in input_pipeline.unread(self.strategy, batch):
             name = split.describe(number)
-            if self.config.strict:
-                raise ValueError(f"The image '{name}' cannot be read (strict=True).")
-            self.unread.add(name)
+            self.results.add_unread(name)
+            if self.config.strict and self.failure is None:
+                self.failure = ValueError(f"The image '{name}' cannot be read (strict=True).")
+                if strategies.workers(self.strategy) == 1:
+                    raise self.failure
+                self.signals.ask()  # The others must not wait for this worker.
 
-    def _evaluate(self) -> tuple[float, float, float]:
+    def _interrupt(self) -> NoReturn:
+        """Writes the state and ends, as all workers do at the same update."""
+        self._require_finite_state()
+        self.state.save()
+        if self.failure is not None:
+            raise self.failure
+        raise Interrupted(self.signals.received or signal.SIGTERM, self.state.step)
+
+    def _evaluate(self) -> dict[str, float]:
         """Mean loss, top-1 and top-5 accuracy on the held-out images.
 
         Raises:
@@ -265,17 +274,17 @@ class _Run:
         """
         import tensorflow as tf
 
-        split = self.source.validation
+        split, size = self.source.validation, self.config.batch_size
         count = input_pipeline.steps_until(1, self.config, split)
         progress = Progress(count, "Evaluation", shown=self.chief)
-        total, expected = np.zeros(len(SUMS)), 0
+        total = np.zeros(len(SUMS))
         self.steps.swap_averages()
         try:
             batches = input_pipeline.validation(self.strategy, self.config, split)
             for number, batch in zip(range(1, count + 1), batches, strict=True):
-                total += self.steps.evaluate(batch, tf.constant(self.signals.is_set)).numpy()
-                expected = min(split.size, number * self.config.batch_size)
-                if total[3] < expected:
+                sums = self.steps.evaluate(batch, tf.constant(self.signals.is_set)).numpy()
+                total += sums
+                if sums[3] < min(size, split.size - (number - 1) * size):
                     self._note_unread(batch, split)
                 progress.show(number, top1=total[1] / max(total[3], 1))
                 if total[SUMS.index("stops")]:
@@ -284,75 +293,54 @@ class _Run:
             self.steps.swap_averages()
         if total[SUMS.index("stops")]:
             self._interrupt()
-        loss, top1, top5 = (float(each) for each in total[:3] / max(total[3], 1))
-        return loss, top1, top5
+        names = ("validation_loss", "validation_top1", "validation_top5")
+        return dict(zip(names, (total[:3] / max(total[3], 1)).tolist(), strict=True))
 
     def _finish_epoch(self, seconds: float, images: int) -> None:
-        state, config = self.checkpoints, self.config
+        state, config = self.state, self.config
         number = state.epochs + 1
-        since = self.history.epochs[-1].step if self.history.epochs else 0
-        seen = (state.step - since) * config.batch_size
+        begin = self.ends[state.epochs - 1] if state.epochs else 0
+        seen = (state.step - begin) * config.batch_size
         loss, top1, top5 = (float(each) for each in state.sums[:3] / max(state.sums[3], 1))
-        values: dict[str, Any] = {
-            "epoch": number,
-            "step": state.step,
-            "learning_rate": self._learning_rate(state.step - 1),
-            "loss": loss,
-            "top1": top1,
-            "top5": top5,
-            "images": seen,
-            "unread": seen - int(state.sums[3]),
-            "images_per_second": images / seconds if seconds else 0.0,
-        }
-        is_best = False
-        if number % config.evaluate_every == 0 or number == len(self.ends):
-            scores = self._evaluate()
-            names = ("validation_loss", "validation_top1", "validation_top5")
-            values.update(zip(names, scores, strict=True))
-            is_best = scores[1] > state.best
-            state.best = max(state.best, scores[1])
-        row = Epoch(**values)
-        with self._tolerating("history.csv"):
+        is_evaluated = number % config.evaluate_every == 0 or number == len(self.ends)
+        row = Epoch(
+            epoch=number,
+            step=state.step,
+            learning_rate=self._learning_rate(state.step - 1),
+            loss=loss,
+            top1=top1,
+            top5=top5,
+            images=seen,
+            unread=seen - int(state.sums[3]),
+            images_per_second=images / seconds if seconds else 0.0,
+            **(self._evaluate() if is_evaluated else {}),
+        )
+        with self.results.tolerating("history.csv"):
             self.history.add(row)
-        left = (self.ends[-1] - state.step) * config.batch_size
+        left = (self.last - state.step) * config.batch_size
         rate = row.images_per_second
         self.report(
             _in_words(row, len(self.ends)) + (f"; {duration(left / rate)} left" if rate else "")
         )
         state.epochs, state.sums = number, np.zeros(len(SUMS))
-        if is_best:
-            self._save(best=True)
-            with self._tolerating("best.keras"):
-                self._write_model("best.keras")
+        if row.validation_top1 is not None and row.validation_top1 > state.best:
+            with self.results.tolerating("best.keras"):
+                self.results.write_model("best.keras")
+                state.best = row.validation_top1
+                self.state.save(best=True)
         self._save()
-        with self._tolerating("learning-curve.png"):
+        with self.results.tolerating("learning-curve.png"):
             self.history.plot(self._title())
 
-    def _save(self, *, best: bool = False) -> None:
-        with self._tolerating("a checkpoint"):
-            self.checkpoints.save(best=best)
+    def _save(self) -> None:
+        self._require_finite_state()
+        with self.results.tolerating("a checkpoint"):
+            self.state.save()
 
-    def _write_model(self, name: str) -> None:
-        if not self.chief:
-            return
-        self.steps.swap_averages()
-        try:
-            model = network.for_use(self.steps.model, self.config, self.classes)
-            with replacing(self.folder / name) as path:
-                model.save(path)
-        finally:
-            self.steps.swap_averages()
-
-    @contextlib.contextmanager
-    def _tolerating(self, what: str) -> Iterator[None]:
-        """Reports what cannot be written, as on a full disk; there may be room next time."""
-        import tensorflow as tf
-
-        try:
-            yield
-        except (NotWrittenError, OSError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())
-            self.report(f"WARNING: {what} could not be written: {reason} Training goes on.")
+    def _require_finite_state(self) -> None:
+        """Lest a checkpoint be written that no run can go on from."""
+        if not bool(self.steps.is_finite()):
+            self._diverged(self.state.step - 1, "updated weights are not finite")
 
     def _title(self) -> str:
         config = self.config
@@ -360,70 +348,44 @@ class _Run:
         return f"{name}, {Path(self.source.name).name if config.data_dir else self.source.name}"
 
     def _finish(self) -> dict[str, Any]:
-        if not self.checkpoints.is_saved:
-            self.checkpoints.save()  # This time a full disk is an error.
-        if not self.history.epochs:
-            raise ValueError(f"'{self.folder}' has checkpoints of a whole run and no history.csv.")
-        last = self.history.epochs[-1]
-        evaluated = [e for e in self.history.epochs if e.validation_top1 is not None]
-        best = max(evaluated, key=lambda each: each.validation_top1 or 0.0)
+        if self.failure is not None:
+            raise self.failure
+        state, rows = self.state, self.history.epochs
+        if not state.is_saved:
+            self._require_finite_state()
+            state.save()  # This time a full disk is an error.
+        if rows and rows[-1].step == state.step and rows[-1].validation_top1 is not None:
+            names = ("validation_loss", "validation_top1", "validation_top5")
+            scores = {name: getattr(rows[-1], name) for name in names}
+        else:  # max_steps came before the end of an epoch.
+            scores = self._evaluate()
+        best = next((row.epoch for row in rows if row.validation_top1 == state.best), None)
+        rates = [row.images_per_second for row in rows if row.images_per_second]
         summary = {
             "config": self.config.as_dict(),
             "data": {"name": self.source.name, **self.source.fingerprint()},
             "conditions": conditions(
-                devices=strategies.describe(self.strategy),
-                batch_size=self.config.batch_size,
+                devices=strategies.describe(self.strategy), batch_size=self.config.batch_size
             ),
-            "updates": self.checkpoints.step,
-            "epochs": self.checkpoints.epochs,
-            "loss": last.loss,
-            "top1": last.top1,
-            "validation_loss": last.validation_loss,
-            "validation_top1": last.validation_top1,
-            "validation_top5": last.validation_top5,
-            "best_epoch": best.epoch,
-            "best_validation_top1": best.validation_top1,
-            "images_per_second": float(
-                np.median([e.images_per_second for e in self.history.epochs])
-            ),
-            "unread_images": sorted(self.unread.names),
+            "updates": state.step,
+            "epochs": state.epochs,
+            "loss": rows[-1].loss if rows else None,
+            "top1": rows[-1].top1 if rows else None,
+            **scores,
+            "best_epoch": best,
+            "best_validation_top1": state.best if best else None,
+            "images_per_second": float(np.median(rates)) if rates else None,
+            "unread_images": sorted(self.results.unread),
         }
-        try:
-            self._write_model("model.keras")
-            if self.chief:
-                with replacing(self.folder / "summary.json") as path:
-                    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise NotWrittenError(
-                f"The results could not be written to '{self.folder}': {error}. The same command "
-                "writes them from the last checkpoint."
-            ) from error
+        self.results.finish(summary)
         self.report(
-            f"Done: top-1 {100 * (last.validation_top1 or 0):.2f}%, top-5 "
-            f"{100 * (last.validation_top5 or 0):.2f}% of {self.source.validation.size:,} held-out "
-            f"images (best: epoch {best.epoch}, top-1 {100 * (best.validation_top1 or 0):.2f}%). "
-            f"Results are in {self.folder}"
+            f"Done after {state.step:,} updates: top-1 {100 * scores['validation_top1']:.2f}%, "
+            f"top-5 {100 * scores['validation_top5']:.2f}% of {self.source.validation.size:,} "
+            "held-out images"
+            + (f" (best: epoch {best}, top-1 {100 * state.best:.2f}%)" if best else "")
+            + f". Results are in {self.folder}"
         )
         return summary
-
-
-class _Unread:
-    """Names of images that could not be read, each reported once."""
-
-    def __init__(self, folder: Path, write: bool, report):
-        self._path, self._write, self._report = folder / "unread.txt", write, report
-        self.names: set[str] = set()
-        if self._path.is_file():
-            self.names.update(self._path.read_text(encoding="utf-8").splitlines())
-
-    def add(self, name: str) -> None:
-        if name in self.names:
-            return
-        self.names.add(name)
-        self._report(f"Cannot be read, and is left out: {name}")
-        if self._write:
-            with replacing(self._path) as path:
-                path.write_text("".join(f"{n}\n" for n in sorted(self.names)), encoding="utf-8")
 
 
 def _in_words(row: Epoch, epochs: int) -> str:

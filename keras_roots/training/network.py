@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_roots import topology
 from keras_roots.auxiliary_heads import without_auxiliary_heads
-from keras_roots.models import build
+from keras_roots.models import build, network
 from keras_roots.training.config import Config
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -54,17 +54,21 @@ def _built(config: Config, classes: int, activation: str | None) -> keras.Model:
         name="normalize",
         dtype="float32",  # A colour of 0 to 255 has not enough bits in bfloat16.
     )(images)
-    try:
-        return build(
-            config.model,
-            root=topology.parse(config.root),
-            input_tensor=normalized,
-            classes=classes,
-            classifier_activation=activation,
-            **config.factory_options(),
-        )
-    except TypeError as error:  # As of an option that this network has not.
-        raise ValueError(f"model_options of {config.model}: {error}") from None
+    options, known = config.factory_options(), network(config.model).options
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"model_options: {config.model} has no {name!r}; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+    return build(
+        config.model,
+        root=topology.parse(config.root),
+        input_tensor=normalized,
+        classes=classes,
+        classifier_activation=activation,
+        **options,
+    )
 
 
 @contextlib.contextmanager

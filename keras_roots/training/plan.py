@@ -76,7 +76,8 @@ def resources(config: Config, model: keras.Model, workdir: Path, replicas: int) 
     """
     existing = next(p for p in (workdir, *workdir.absolute().parents) if p.is_dir())
     free, needed = shutil.disk_usage(existing).free, checkpoint_bytes(config, model)
-    if needed > free:
+    present = sum(path.stat().st_size for path in workdir.glob("*checkpoint*/*"))
+    if needed - present > free:
         raise ValueError(
             f"The checkpoints need {needed / 1e9:.2f} GB, and the disk of '{existing}' has "
             f"{free / 1e9:.2f} GB left. Give another work directory, or fewer keep_checkpoints."

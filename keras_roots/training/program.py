@@ -102,25 +102,28 @@ def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_
     except RuntimeError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
-    except tf.errors.ResourceExhaustedError as error:
-        reason = str(error.message).splitlines()[0]
-        print(
-            f"Out of memory: {reason} Take a smaller batch_size, or more accumulation.",
-            file=sys.stderr,
-        )
-        return 1
-    except tf.errors.UnavailableError as error:
-        reason = str(error.message).splitlines()[0]
-        print(
-            f"Another worker is gone: {reason} The same command on all of them goes on from the "
-            "last checkpoint.",
-            file=sys.stderr,
-        )
+    except tf.errors.OpError as error:
+        print(_of_tensorflow(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is whole", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def _of_tensorflow(error) -> str:
+    import tensorflow as tf
+
+    lines = str(error.message).splitlines()
+    reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return f"{reason} If that is memory, take a smaller batch_size, or more accumulation."
+    if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+        return (
+            f"{reason} Another worker may be gone: see what it said. The same command on all of "
+            "them goes on from the last checkpoint."
+        )
+    return f"{reason} The same command goes on from the last checkpoint."
 
 
 def load(chosen: str, configs: Path, names: list[str]) -> Config:

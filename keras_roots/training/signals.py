@@ -26,6 +26,10 @@ class Signals:
         """Whether one came."""
         return self.received is not None
 
+    def ask(self) -> None:
+        """Asks for an end as a signal would."""
+        self.received = self.received or signal.SIGTERM
+
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for each in _HANDLED:

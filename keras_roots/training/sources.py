@@ -211,10 +211,7 @@ def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
 
 def _prepared(config: Config) -> Source:
     builder = prepared.builder(config.dataset, config.data_dir or None)
-    if not {"image", "label"} <= set(builder.info.features):
-        raise ValueError(
-            f"{config.dataset} is not of labelled images: it holds {builder.info.features}"
-        )
+    names = labels_of(builder)
     validation_split = config.validation_split
     if not validation_split:
         present = [name for name in VALIDATION_SPLITS if name in builder.info.splits]
@@ -223,10 +220,22 @@ def _prepared(config: Config) -> Source:
         validation_split = present[0]
     return Source(
         name=builder.info.full_name,
-        class_names=tuple(builder.info.features["label"].names),
+        class_names=names,
         train=prepared_split(builder, config.train_split),
         validation=prepared_split(builder, validation_split),
     )
+
+
+def labels_of(builder) -> tuple[str, ...]:
+    """The names of the classes of a tfds data set.
+
+    Raises:
+        ValueError: it is not of labelled images.
+    """
+    features = builder.info.features
+    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
+        raise ValueError(f"{builder.info.full_name} is not of labelled images: {features}")
+    return tuple(features["label"].names)
 
 
 def prepared_split(builder, name: str) -> Split:

@@ -2,7 +2,8 @@
 
 All arithmetic is that of one device with the whole batch: a loss is the mean
 over the batch, whatever the number of replicas and pieces; gradients are
-summed, clipped, and applied once.
+summed, clipped, and applied once. Only what dropout leaves out is each
+replica's own.
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from keras_roots.training.config import Config
 # among the first five, of examples; and of those who ask for an end.
 SUMS = ("loss", "top1", "top5", "examples", "stops")
 _PREDICTIONS = "predictions"
+_SEEDS_APART = 7_368_787  # Of replicas: a prime, which two seeds are unlikely to be.
 
 
 class Steps:
@@ -42,6 +44,7 @@ class Steps:
         self.config, self.strategy, self.model = config, strategy, model
         self.optimizer, self.classes = optimizer, classes
         self.averages: list[Any] = []
+        self._is_finite: Any = None
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             optimizer.built = True
@@ -59,6 +62,52 @@ class Steps:
         """All that training changes, as TensorFlow's variables."""
         held = [*self.model.variables, *self.optimizer.variables]
         return [variable.value for variable in held] + self.averages
+
+    def separate_seeds(self) -> None:
+        """Gives each replica seeds of its own, lest dropout do the same on all.
+
+        To be called once, before training and after a checkpoint, which holds
+        the first replica's, is restored.
+        """
+        import tensorflow as tf
+
+        states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
+        if self.strategy.num_replicas_in_sync == 1 or not states:
+            return
+
+        def separate():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for state in states:
+                own = tf.cast(replica * _SEEDS_APART, state.value.dtype)
+                state.assign(state.value + tf.stack([own, tf.zeros_like(own)]))
+
+        tf.function(lambda: self.strategy.run(separate))()
+
+    def all_have(self, number: int) -> bool:
+        """Whether all workers say the same number."""
+        import tensorflow as tf
+
+        def replica(number):
+            both = tf.stack([number, number * number])
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, both)
+
+        value = tf.constant(float(number), tf.float64)
+        run = tf.function(lambda: self._first(self.strategy.run(replica, args=(value,))))
+        total, squares = run().numpy()
+        # Without a spread the mean of the squares is the square of the mean.
+        return bool(squares * self.strategy.num_replicas_in_sync == total * total)
+
+    def is_finite(self):
+        """Whether all of the model's variables are numbers, a tensor."""
+        import tensorflow as tf
+
+        def replica():
+            averaged = [v.value for v in self.model.variables if "float" in str(v.dtype)]
+            return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in averaged])
+
+        if self._is_finite is None:
+            self._is_finite = tf.function(lambda: self._first(self.strategy.run(replica)))
+        return self._is_finite()
 
     def swap_averages(self) -> None:
         """Exchanges the weights with their moving averages, if there are any."""

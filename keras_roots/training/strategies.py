@@ -25,7 +25,10 @@ def make(config: Config):
     import tensorflow as tf
 
     if config.strategy == "mirrored":
-        return _mirrored(tuple(_devices(config)))
+        devices = _devices(config)
+        if config.logical_cpus:
+            _cut_cpu(len(devices))
+        return _mirrored(tuple(devices))
     if config.strategy == "multi_worker":
         check_tf_config()
         return _multi_worker()
@@ -55,8 +58,7 @@ def replicas(config: Config) -> int:
     import tensorflow as tf
 
     if config.strategy == "mirrored":
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        return config.devices or max(gpus, 1) if not gpus else len(_gpus(config, gpus))
+        return len(_devices(config))
     if config.strategy == "multi_worker":
         workers = len(check_tf_config()["cluster"]["worker"])
         return workers * max(1, len(tf.config.list_physical_devices("GPU")))
@@ -80,25 +82,43 @@ def is_chief(strategy) -> bool:
     return resolver is None or not resolver.task_type or resolver.task_id == 0
 
 
-def worker(strategy) -> int:
+def workers(strategy) -> int:
+    """How many processes there are."""
     resolver = strategy.cluster_resolver
-    return 0 if resolver is None or not resolver.task_id else int(resolver.task_id)
+    if resolver is None or not resolver.task_type:
+        return 1
+    return len(resolver.cluster_spec().as_dict().get(resolver.task_type, [None]))
 
 
 def _devices(config: Config) -> list[str]:
+    """Those of strategy "mirrored"; nothing is done to them.
+
+    Raises:
+        ValueError: there are none such.
+    """
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
+    present = len(tf.config.list_physical_devices("GPU"))
+    if present:
         if config.logical_cpus:
             raise ValueError("logical_cpus is for machines without a GPU; this one has one.")
-        return _gpus(config, len(gpus))
+        if config.devices > present:
+            raise ValueError(
+                f"Expected devices of {present} or fewer, the GPUs. Received: {config.devices}"
+            )
+        return [f"GPU:{n}" for n in range(config.devices or present)]
     if not config.logical_cpus:
         raise ValueError(
             "strategy='mirrored' found no GPU. To try it on the processor, give logical_cpus=True "
             "and a number of devices (--logical_cpus --devices=2)."
         )
-    number = config.devices or 2
+    return [f"CPU:{n}" for n in range(config.devices or 2)]
+
+
+def _cut_cpu(number: int) -> None:
+    """Makes logical devices of the processor."""
+    import tensorflow as tf
+
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(
@@ -110,14 +130,6 @@ def _devices(config: Config) -> list[str]:
                 f"The processor cannot be cut in {number} logical devices once TensorFlow has "
                 "begun to compute: do so in a new process."
             ) from error
-    return [f"CPU:{n}" for n in range(number)]
-
-
-def _gpus(config: Config, present: int) -> list[str]:
-    number = config.devices or present
-    if number > present:
-        raise ValueError(f"Expected devices of {present} or fewer, the GPUs. Received: {number}")
-    return [f"GPU:{n}" for n in range(number)]
 
 
 def check_tf_config() -> dict:

@@ -30,14 +30,12 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"The work directory '{workdir}' is a file. Give another one.")
     if not has_begun(workdir):
-        contents = (
-            sorted(p.name for p in workdir.iterdir() if p.name != ".lock")
-            if (workdir.is_dir())
-            else []
-        )
-        if contents:
+        contents = sorted(path.name for path in workdir.iterdir()) if workdir.is_dir() else []
+        # A run that was killed in its first moment may have left the first files of `begin`.
+        strange = [n for n in contents if not n.startswith(".") and n not in (_CLASSES, _DATA)]
+        if strange:
             raise ValueError(
-                f"The work directory '{workdir}' holds other things (such as {contents[0]!r}) and "
+                f"The work directory '{workdir}' holds other things (such as {strange[0]!r}) and "
                 f"no {_CONFIG} of an earlier run. Give another one."
             )
         return False
@@ -49,7 +47,10 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
         name: f"{before!r} there, {now!r} now"
         for name, (before, now) in there.differences(config).items()
     }
-    data = json.loads((workdir / _DATA).read_text(encoding="utf-8"))
+    try:
+        data = dict(json.loads((workdir / _DATA).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"'{workdir / _DATA}' cannot be read: {error}") from None
     differences |= {
         f"data: {name}": f"{data.get(name)!r} there, {now!r} now"
         for name, now in source.fingerprint().items()
@@ -70,7 +71,7 @@ def begin(workdir: Path, config: Config, source: Source) -> None:
     Raises:
         ValueError: it cannot be written.
     """
-    check_writable(workdir)
+    make(workdir)
     for name, text in (
         (_CLASSES, "".join(f"{name}\n" for name in source.class_names)),
         (_DATA, json.dumps(source.fingerprint(), indent=2) + "\n"),
@@ -81,6 +82,22 @@ def begin(workdir: Path, config: Config, source: Source) -> None:
 
 
 def check_writable(workdir: Path) -> None:
+    """Makes sure that the folder could be made and written; makes nothing.
+
+    Raises:
+        ValueError: it could not.
+    """
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"The work directory '{workdir}' cannot be written: {error.strerror}."
+        ) from error
+
+
+def make(workdir: Path) -> None:
     """Makes the folder, if there is none.
 
     Raises:
