@@ -159,20 +159,31 @@ def test_mixing_is_a_function_of_its_seed():
         assert any((one[key] != other[key]).any() for key in one)
 
 
-def test_rand_augment_is_a_function_of_its_seed():
-    apply = augmentation.rand_augment(Config(rand_augment=2))
+def test_rand_augment_is_keras_own_and_a_function_of_its_seed():
+    config = Config(rand_augment=2, image_size=16)
+    apply = augmentation.rand_augment(config)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    layer = keras.layers.RandAugment(
+        value_range=(0, 255), num_ops=2, factor=config.rand_augment_factor, dtype="float32"
+    )
+    layer.generator = augmentation.ExampleSeeds()
+
+    def kerass(seed):
+        layer.generator.begin(seed, stream=0)
+        return layer(tf.constant(image, tf.float32), training=True)
 
     def augmented(order):
         seeds = tf.data.Dataset.from_tensor_slices(np.array(order, np.int64))
-        images = seeds.map(lambda n: apply(tf.constant(image), tf.stack([n, n])), 2)
-        return dict(zip(order, images.as_numpy_iterator(), strict=True))
+        seeds = seeds.map(lambda n: tf.stack([n, n]))
+        both = seeds.map(lambda seed: (apply(tf.constant(image), seed), kerass(seed)), 2)
+        return dict(zip(order, both.as_numpy_iterator(), strict=True))
 
-    one, other = augmented(list(range(12))), augmented(list(range(11, -1, -1)))
-    for number, image_ in one.items():
-        assert image_.dtype == np.uint8
-        np.testing.assert_array_equal(image_, other[number])
-    assert len({image_.tobytes() for image_ in one.values()}) > 6
+    one, other = augmented(list(range(16))), augmented(list(range(15, -1, -1)))
+    for number, (ours, theirs) in one.items():
+        assert ours.dtype == np.uint8
+        assert np.abs(ours - np.clip(theirs, 0, 255)).max() <= 0.51
+        np.testing.assert_array_equal(ours, other[number][0])
+    assert len({ours.tobytes() for ours, _ in one.values()}) > 8
     assert augmentation.rand_augment(Config()) is None
 
 

@@ -11,6 +11,7 @@ colour of the image; so they are one product, and nothing is clipped in between.
 Mixup and CutMix are Keras's layers, on groups of neighbouring examples.
 """
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -188,11 +189,21 @@ def rand_augment(config: Config):
         dtype="float32",
     )
 
+    layer.build((None, config.image_size, config.image_size, 3))
+
     def apply(image, seed):
         layer.generator.begin(seed, stream=0)
-        changed = layer(tf.cast(image, tf.float32), training=True)
-        changed = tf.ensure_shape(changed, image.shape)
-        return tf.cast(tf.clip_by_value(changed, 0, 255) + 0.5, tf.uint8)
+        images = tf.cast(image, tf.float32)[tf.newaxis]
+        drawn = layer.get_random_transformation(images, training=True)
+        for number in range(config.rand_augment):
+            # Keras computes all of its operations each time, and takes one's result.
+            operations = [
+                functools.partial(getattr(layer, name).transform_images, images, transformation)
+                for name, transformation in drawn["transforms"].items()
+            ]
+            images = tf.switch_case(drawn["layer_idxes"][number], operations)
+        changed = tf.clip_by_value(tf.ensure_shape(images[0], image.shape), 0, 255)
+        return tf.cast(changed + 0.5, tf.uint8)
 
     return apply
 

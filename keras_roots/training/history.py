@@ -127,7 +127,7 @@ def _value(text: str, kind):
 def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -157,8 +157,9 @@ def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
     accuracies.set_ylabel("accuracy, %")
     accuracies.set_ylim(0, 100)
     losses.set_yscale("log")  # At first it may be a hundred times as high.
-    losses.yaxis.set_major_formatter(ScalarFormatter())
-    losses.yaxis.set_minor_formatter(ScalarFormatter())
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
     for axes in (losses, accuracies):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
