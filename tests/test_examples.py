@@ -23,15 +23,18 @@ def run(*arguments, example="train_digits.py"):
     )
 
 
-def test_a_mistake_is_exit_code_2_without_a_traceback():
-    for argument, message in {
-        "--root=3": "power of two",
-        "--output=missing/digits.keras": "existing folder",
-    }.items():
-        result = run(argument)
-        assert result.returncode == 2
-        assert message in result.stdout + result.stderr
-        assert "Traceback" not in result.stdout + result.stderr
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--root=3", "power of two"),
+        pytest.param("--output=missing/digits.keras", "existing folder", marks=pytest.mark.slow),
+    ],
+)
+def test_a_mistake_is_exit_code_2_without_a_traceback(flag, message):
+    result = run(flag)
+    assert result.returncode == 2
+    assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
 
 
 @pytest.mark.slow
@@ -42,12 +45,16 @@ def test_train_digits(tmp_path):
     assert keras.models.load_model(path).output_shape == (None, 10)
 
 
-def test_rootify_application(tmp_path):
-    path = tmp_path / "rooted.keras"
+@pytest.mark.slow
+def test_rootify_application_that_has_nothing_to_group():
     result = run("--network=MobileNet", "--root=2", example="rootify_application.py")
     assert result.returncode == 2
     assert "nothing to group" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_rootify_application(tmp_path):
+    path = tmp_path / "rooted.keras"
     arguments = ["--network=EfficientNetV2B0", "--root=8", "--keep=block1a_*", f"--output={path}"]
     result = run(*arguments, example="rootify_application.py")
     assert result.returncode == 0, result.stderr

@@ -19,7 +19,12 @@ def images_for(model, batch):
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
     ("name", "degree", "size"),
-    [("resnet50", 64, 64), ("resnet50v2", 16, 64), ("nin", 8, 32), ("vgg11", 4, 32)],
+    [
+        ("resnet50", 64, 64),
+        pytest.param("resnet50v2", 16, 64, marks=pytest.mark.slow),
+        ("nin", 8, 32),
+        pytest.param("vgg11", 4, 32, marks=pytest.mark.slow),
+    ],
 )
 def test_it_is_the_model_for_batches_of_any_size(name, degree, size, jit_compile):
     model = randomized(keras_roots.build(name, root=degree, input_shape=(size, size, 3)))
