@@ -175,7 +175,6 @@ def test_a_signal_to_one_of_two_processes_ends_both_at_the_same_update(config, t
     errors = [process.communicate(timeout=300)[1] for process in processes]
     updates = [re.search(r"Interrupted .SIGTERM. after update (\d+)", each)[1] for each in errors]
     assert updates[0] == updates[1]
-    assert list(folder.glob(f"checkpoints/ckpt-{updates[0]}.index"))
     chief, _ = (finished(process) for process in start_two(config, folder))
     assert f"Going on after update {updates[0]}" in chief
     assert json.loads((folder / "summary.json").read_text())["epochs"] == 60

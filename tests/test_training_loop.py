@@ -193,8 +193,13 @@ def test_a_work_directory_that_was_begun_and_no_more(config, whole, tmp_path):
     folder.mkdir()
     for name in ("classes.txt", "data.json"):
         shutil.copy(whole[0] / name, folder)
-    (folder / ".config-1a2b3c4d.json").touch()
+    for name in (".config-1a2b3c4d.json", ".config-mine.json", ".model-00000000.keras"):
+        (folder / name).touch()
     assert not workdir.check(folder, config, sources.open_source(config))
+    workdir.tidy(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        *("classes.txt", "data.json", ".config-mine.json")
+    }
 
 
 def test_another_configuration_is_refused_with_the_difference(whole, config, folder, tmp_path):

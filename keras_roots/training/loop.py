@@ -111,6 +111,7 @@ def train_and_evaluate(
     sources.check_readable(source)
     workdir.make(folder)
     with workdir.alone(folder):
+        workdir.tidy(folder)
         if not begun:
             workdir.begin(folder, config, source)
         return _Run(config, folder, strategy, source, report).finished()

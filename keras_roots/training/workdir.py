@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from keras_roots.training.sources import Source
 _CONFIG = "config.json"
 _DATA = "data.json"
 _CLASSES = "classes.txt"
+_WRITTEN = (
+    *("config", "data", "classes", "history", "learning-curve", "best", "model", "summary"),
+    "unread",
+)
 
 
 def has_begun(workdir: Path) -> bool:
@@ -79,6 +84,13 @@ def begin(workdir: Path, config: Config, source: Source) -> None:
     ):
         with replacing(workdir / name) as path:
             path.write_text(text, encoding="utf-8")
+
+
+def tidy(workdir: Path) -> None:
+    """Removes temporary files of a run that was killed while it wrote."""
+    for path in workdir.glob(".*-*"):
+        if re.fullmatch(rf"\.({'|'.join(_WRITTEN)})-[0-9a-f]{{8}}\.\w+", path.name):
+            path.unlink(missing_ok=True)
 
 
 def check_writable(workdir: Path) -> None:
