@@ -165,7 +165,7 @@ def test_two_processes(config, single, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_ends_both_at_the_same_update(config, tmp_path):
-    config = dataclasses.replace(config, epochs=60, checkpoint_every=5)
+    config = dataclasses.replace(config, epochs=25, checkpoint_every=5)
     folder = tmp_path / "run"
     processes = start_two(config, folder)
     while not list(folder.glob("checkpoints/ckpt-*.index")):
@@ -177,7 +177,7 @@ def test_a_signal_to_one_of_two_processes_ends_both_at_the_same_update(config, t
     assert updates[0] == updates[1]
     chief, _ = (finished(process) for process in start_two(config, folder))
     assert f"Going on after update {updates[0]}" in chief
-    assert json.loads((folder / "summary.json").read_text())["epochs"] == 60
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 25
 
 
 @pytest.mark.parametrize(
