@@ -302,20 +302,24 @@ def test_benchmark_of_layers(tmp_path, capsys):
     assert set(measured.rows[1].milliseconds) == {*names} - {"split", "dense"}
 
 
-def test_benchmark_of_inference(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "precisions", [["float32"], pytest.param(["float32", "int8"], marks=pytest.mark.slow)]
+)
+def test_benchmark_of_inference(tmp_path, capsys, precisions):
     path = tmp_path / "nin.csv"
     arguments = ["--root", "8", "--rounds", "1", "--threads", "2", "-o", str(path)]
+    arguments += [option for each in precisions for option in ("--precision", each)]
     assert main(["benchmark", "inference", "nin", *arguments]) == 0
     out = capsys.readouterr().out
-    for title in ("nin, float32, 2 threads", "nin, int8, 2 threads"):
-        (_, _, dense, grouped), *_ = tables(out.partition(title)[2])
+    for precision in precisions:
+        (_, _, dense, grouped), *_ = tables(out.partition(f"nin, {precision}, 2 threads")[2])
         assert (dense[0], grouped[0]) == ("dense", "root-8")
         macs = [keras_roots.cost(keras_roots.RootNIN(root=root)).macs for root in (8, 1)]
         assert grouped[1] == f"{macs[0] / macs[1]:.3f}"
     assert "A large matrix product" in out
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2 * 3
+    assert len(rows) == len(precisions) * 2 * 3
     # Without its layers' groups, the bound is the dense network's own time.
     for row in rows:
         if row["topology"] == "root-1" and row["form"] == "auto":

@@ -138,6 +138,7 @@ def test_networks_that_have_nothing_to_choose():
         lowerings.lowerings([model])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_for_an_accelerator_goes_on(tmp_path):
     def run():
         return list(

@@ -155,19 +155,17 @@ def test_sigterm_and_going_on(whole, config, tmp_path, batch_size, stops_at):
     lines = []
     train_and_evaluate(config, folder, report=lines.append)
     assert any(f"Going on after update {stops_at}" in line for line in lines)
-    if batch_size == 8:
-        reference = whole[0]
-    else:
-        reference = tmp_path / "whole"
-        train_and_evaluate(config, reference, report=lambda _: None)
-    for ours, theirs in zip(rows(folder), rows(reference), strict=True):
+    assert [row["epoch"] for row in rows(folder)] == ["1", "2"]
+    if batch_size != 8:
+        return
+    for ours, theirs in zip(rows(folder), rows(whole[0]), strict=True):
         np.testing.assert_allclose(
             [float(value) for value in ours.values()],
             [float(value) for value in theirs.values()],
             rtol=1e-3,
             atol=0.08,  # An image more or less that is right.
         )
-    for ours, theirs in zip(weights(folder), weights(reference), strict=True):
+    for ours, theirs in zip(weights(folder), weights(whole[0]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
 
 
