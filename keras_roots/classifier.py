@@ -1,7 +1,9 @@
 """A classifier of images, be it a Keras model or a TFLite file.
 
-classifier = Classifier(keras.models.load_model("model.keras"))
-scores = classifier(images)
+    classifier = Classifier(keras.models.load_model("model.keras"))
+    scores = classifier(images)
+
+`evaluation` and `prediction` take one.
 """
 
 import os

@@ -180,8 +180,7 @@ def _opened(
     """The name of the data, those of the classes, and the images."""
     folder = Path(data).expanduser()
     if data_dir is None and folder.is_dir():
-        present = [name for name in sources.VALIDATION_SPLITS if (folder / name).is_dir()]
-        folder = folder / (split or (present[0] if present else ""))
+        folder = folder / (split or sources.validation_folder(folder))
         return str(folder), *sources.folder_split(folder)
     try:
         builder = prepared.builder(data, data_dir)
@@ -190,14 +189,7 @@ def _opened(
             raise
         raise type(error)(f"{data!r} is no folder. {error}") from error
     names = sources.labels_of(builder)
-    if split is None:
-        present = [name for name in sources.VALIDATION_SPLITS if name in builder.info.splits]
-        if not present:
-            raise ValueError(
-                f"{data} has no split of: {', '.join(sources.VALIDATION_SPLITS)}. Give one of: "
-                f"{', '.join(builder.info.splits)}"
-            )
-        split = present[0]
+    split = split or sources.validation_of(builder)
     opened = sources.prepared_split(builder, split)
     return f"{builder.info.full_name} {split}", names, opened
 

@@ -54,6 +54,14 @@ def results_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
     return path
 
 
+def require_writable(path: str | os.PathLike) -> None:
+    """Raises a ValueError unless the folder could be made and written; makes nothing."""
+    path = Path(path)
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    with _unwritable_is_a_value_error(path), tempfile.TemporaryFile(dir=existing):
+        pass
+
+
 def refuse_contents(path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Raises a ValueError if `path` is a folder that holds something; makes nothing."""
     path = Path(path)

@@ -53,6 +53,45 @@ assert steps.all_have(7)
 model.layers[2].bias.assign([np.nan, 0])
 assert not bool(steps.is_finite())
 """
+NORMALIZATION = """
+import keras, numpy as np, tensorflow as tf
+from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.training import Config, strategies
+config = Config(strategy="mirrored", devices=2, logical_cpus=True)
+strategy = strategies.make(config)
+x = np.random.default_rng(0).normal(300, 1, (8, 4, 4, 3)).astype(np.float32)
+weights = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+def halves(value):
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(np.split(value, 2)[context.replica_id_in_sync_group]))
+def computed(kind):
+    with strategy.scope():
+        layer = kind(synchronized=True, momentum=0.5)
+        layer.build((None, 4, 4, 3))
+    def replica(x, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(outputs * weights)
+        return outputs, tape.gradient(loss, x)
+    run = tf.function(lambda *args: strategy.run(replica, args=args))
+    per_replica = run(halves(x), halves(weights))
+    joined = [np.concatenate(strategy.experimental_local_results(each)) for each in per_replica]
+    return (*joined, np.array(layer.moving_mean), np.array(layer.moving_variance))
+exact = x.astype(np.float64)
+mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
+scale = 1 / np.sqrt(variance + 1e-3)
+standard = (exact - mean) * scale
+n = x.size // 3
+gradient = scale * (weights - weights.sum((0, 1, 2)) / n
+                    - standard * (weights * standard).sum((0, 1, 2)) / n)
+expected = (standard, gradient, 0.5 * mean, 0.5 + 0.5 * variance)
+def errors(kind):
+    return [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(computed(kind), expected)]
+ours, theirs = errors(FusedBatchNormalization), errors(keras.layers.BatchNormalization)
+assert max(ours) < 1e-4, ours
+assert max(theirs) > 10 * max(ours), (ours, theirs)  # What ours is for.
+"""
 
 
 @pytest.fixture(scope="module", name="config")
@@ -128,6 +167,10 @@ def assert_same(ours, theirs, config):
 
 def test_dropout_differs_from_replica_to_replica():
     python(DROPOUT)
+
+
+def test_batch_normalisation_is_that_of_the_whole_batch():
+    python(NORMALIZATION)
 
 
 def test_two_devices_of_one_machine(config, single, tmp_path):

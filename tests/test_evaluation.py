@@ -2,76 +2,30 @@ import csv
 import re
 import shutil
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.classifier import Classifier, default_resize
+from keras_roots.classifier import Classifier
 from keras_roots.cli import main
 from keras_roots.evaluation import evaluate
-from keras_roots.export import export_tflite
-from keras_roots.prediction import predict
-
-SIZE = 16
-NAMES = ("blue", "green", "red")
-COLOURS = {"red": (200, 30, 60), "green": (40, 180, 90), "blue": (10, 90, 220)}
-
-
-def jpeg(colour, size=SIZE):
-    return tf.io.encode_jpeg(np.full((size, size, 3), colour, np.uint8)).numpy()
-
-
-def network(kernel, activation="softmax", size=SIZE):
-    """The mean of each colour, 0 to 1, times a kernel [3, classes]."""
-    inputs = keras.Input((size, size, 3))
-    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
-    dense = keras.layers.Dense(len(kernel[0]), use_bias=False, activation=activation)
-    model = keras.Model(inputs, dense(means))
-    dense.set_weights([np.asarray(kernel, np.float32)])
-    return model
-
-
-def largest_colour(**more):
-    """Which colour is the largest, in the order of `NAMES`."""
-    return network(10 * np.eye(3)[::-1], **more)
+from tests.colour_models import (
+    COLOURS,
+    NAMES,
+    SIZE,
+    colour_folders,
+    jpeg,
+    largest_colour,
+    network,
+    one_line,
+    saved,
+    tables,
+)
 
 
 @pytest.fixture(scope="module", name="files")
 def save_models(tmp_path_factory):
-    """A folder of models that tests only read."""
-    folder = tmp_path_factory.mktemp("models")
-    model = largest_colour()
-    model.save(folder / "model.keras")
-    images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
-    export_tflite(model, folder / "model.tflite", images)
-    largest_colour(activation=None).save(folder / "logits.keras")
-    largest_colour(size=None).save(folder / "open.keras")
-    network(np.full((3, 3), np.nan)).save(folder / "nan.keras")
-    network(np.eye(3, 4)).save(folder / "four.keras")
-    return folder
-
-
-def colour_folders(folder):
-    """<folder>/<class>/: 6 of 7 are right, red's third is green."""
-    of_class = {"red": ["red", "red", "green"], "green": ["green"], "blue": ["blue"] * 3}
-    for name, colours in of_class.items():
-        (folder / name).mkdir(parents=True)
-        for number, colour in enumerate(colours):
-            (folder / name / f"{number}.JPEG").write_bytes(jpeg(COLOURS[colour]))
-    return folder
-
-
-def tables(text):
-    blocks = text.strip().split("\n\n")
-    return [[re.split(r"\s{2,}", line) for line in block.splitlines()] for block in blocks]
-
-
-def one_line(capsys):
-    error = capsys.readouterr().err
-    assert error.startswith("keras-roots: ")
-    assert error.count("\n") == 1
-    return error
+    return saved(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
@@ -238,142 +192,6 @@ def test_other_classes_than_the_models(files, tmp_path, capsys):
     assert "trained on 2 classes" in one_line(capsys)
     (tmp_path / "classes.txt").write_text("blue\ngreen\nred\n")
     assert main(["evaluate", str(model), "--data", str(data)]) == 0
-
-
-def test_tflite_gives_the_same_scores(files):
-    images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
-    ours, theirs = Classifier(largest_colour()), Classifier(files / "model.tflite")
-    assert (theirs.image_size, theirs.classes) == (SIZE, 3)
-    np.testing.assert_allclose(ours(images), theirs(images), atol=1e-6)
-
-
-def test_preprocessing():
-    images = np.full((1, SIZE, SIZE, 3), COLOURS["red"], np.uint8)
-    model = network(255 * np.eye(3), activation=None)
-    of_torch = (np.array(COLOURS["red"]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    for mode, expected in {
-        "none": COLOURS["red"],
-        "tf": np.array(COLOURS["red"]) / 127.5 - 1,
-        "torch": of_torch,
-        "caffe": np.array(COLOURS["red"])[::-1] - [103.939, 116.779, 123.68],
-    }.items():
-        scores = Classifier(model, preprocessing=mode)(images)
-        np.testing.assert_allclose(scores, [expected], rtol=1e-4)
-    with pytest.raises(ValueError, match="preprocessing as one of: none, torch, caffe, tf"):
-        Classifier(model, preprocessing="pytorch")
-
-
-def test_resize_by_default():
-    assert {size: default_resize(size) for size in (32, 63, 64, 224, 299)} == {
-        32: 32,
-        63: 63,
-        64: 73,
-        224: 256,
-        299: 342,
-    }
-
-
-def test_auxiliary_heads_are_left_out():
-    model = largest_colour()
-    heads = {"predictions": model.output, "auxiliary_1": keras.layers.Dense(3)(model.output)}
-    images = np.full((2, SIZE, SIZE, 3), COLOURS["green"], np.uint8)
-    scores = Classifier(keras.Model(model.inputs, heads))(images)
-    np.testing.assert_allclose(scores, Classifier(model)(images), atol=1e-6)
-
-
-def test_a_model_that_leaves_its_image_size_open(files, tmp_path, capsys):
-    data, model = str(colour_folders(tmp_path)), str(files / "open.keras")
-    assert main(["evaluate", model, "--data", data]) == 2
-    assert "leaves its image size open: give --image-size" in one_line(capsys)
-    assert main(["evaluate", model, "--data", data, "--image-size", "8"]) == 0
-    assert "resized to 8 pixels, of which 8 are cropped" in capsys.readouterr().out
-    assert main(["predict", model, f"{data}/red/0.JPEG", "--image-size", "8", "--top", "1"]) == 0
-    assert tables(capsys.readouterr().out)[0][-1][2] == "class 2"
-
-
-def test_models_that_are_no_classifiers():
-    images = keras.Input((SIZE, SIZE, 3))
-    maps = keras.layers.Conv2D(4, 3)(images)
-    wide, grey = keras.Input((SIZE, 2 * SIZE, 3)), keras.Input((SIZE, SIZE, 1))
-    flat = keras.layers.GlobalAveragePooling2D()
-    for model, message in (
-        (keras.Model(images, maps), r"one output of shape \[batch, classes\]"),
-        (keras.Model(images, {"a": flat(maps), "b": flat(images)}), "outputs of .*, .*"),
-        (keras.Sequential([keras.layers.Dense(3)]), "unknown shapes"),
-        (keras.Model(wide, flat(wide)), "model of square images"),
-        (keras.Model(grey, flat(grey)), "model of square images"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            Classifier(model)
-
-
-def test_predict_files_and_a_folder(files, tmp_path, capsys):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "b.jpg").write_bytes(jpeg(COLOURS["blue"]))
-    (folder / "a.PNG").write_bytes(
-        tf.io.encode_png(np.full((20, 30, 3), COLOURS["red"], np.uint8)).numpy()
-    )
-    (folder / "notes.txt").write_text("no photo")
-    single = tmp_path / "green.jpeg"
-    single.write_bytes(jpeg(COLOURS["green"], 40))
-    for name in ("model.keras", "model.tflite"):
-        arguments = ["predict", str(files / name), str(single), str(folder), "--top", "2"]
-        assert main([*arguments, "--format", "csv"]) == 0
-        captured = capsys.readouterr()
-        assert captured.err == ""
-        header, *rows = csv.reader(captured.out.splitlines())
-        assert header == ["photo", "rank", "class", "probability"]
-        assert [row[:3] for row in rows[::2]] == [
-            [str(single), "1", "class 1"],
-            [str(folder / "a.PNG"), "1", "class 2"],
-            [str(folder / "b.jpg"), "1", "class 0"],
-        ]
-        powers = np.exp(10 * np.sort(COLOURS["red"]) / 255)
-        probabilities = [float(row[3]) for row in rows[2:4]]
-        np.testing.assert_allclose(probabilities, (powers / powers.sum())[:0:-1], atol=1e-4)
-
-
-def test_names_of_classes(files, tmp_path, capsys):
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(jpeg(COLOURS["red"]))
-    model = str(shutil.copy(files / "model.keras", tmp_path))
-    (tmp_path / "classes.txt").write_text("blue\ngreen\nred\n")
-    assert main(["predict", model, str(photo)]) == 0
-    (_, _, *rows) = tables(capsys.readouterr().out)[0]
-    assert [row[1:3] for row in rows] == [["1", "red"], ["2", "blue"], ["3", "green"]]
-    names = tmp_path / "names.txt"
-    names.write_text("bleu\nvert \nrouge\n\n")
-    assert main(["predict", model, str(photo), "--classes", str(names)]) == 0
-    assert [row[2] for row in tables(capsys.readouterr().out)[0][2:]] == ["rouge", "bleu", "vert"]
-    names.write_text("bleu\n")
-    assert main(["predict", model, str(photo), "--classes", str(names)]) == 2
-    assert "has 3 classes. Received: 1 class names" in one_line(capsys)
-
-
-def test_scores_that_are_no_probabilities(files, tmp_path, capsys):
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(jpeg(COLOURS["blue"]))
-    assert main(["predict", str(files / "logits.keras"), str(photo)]) == 0
-    captured = capsys.readouterr()
-    header, _, first, *_ = tables(captured.out)[0]
-    assert header[-1] == "score"
-    assert float(first[-1]) == pytest.approx(10 * COLOURS["blue"][2] / 255, rel=0.02)
-    assert "not probabilities" in captured.err
-
-
-def test_a_photo_that_cannot_be_read(tmp_path):
-    classifier = Classifier(largest_colour())
-    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    content = tf.io.encode_jpeg(noise).numpy()
-    good.write_bytes(content)
-    for broken in (b"", b"no image", content[: len(content) * 9 // 10]):
-        bad.write_bytes(broken)
-        with pytest.raises(ValueError, match="bad.jpg' cannot be read as an image"):
-            predict(classifier, [good, bad])
-    with pytest.raises(ValueError, match="one photo or more"):
-        predict(classifier, [])
 
 
 def test_outputs_that_are_not_finite_are_exit_code_1(files, tmp_path, capsys):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_roots.files import replacing, results_folder
+from keras_roots.files import replacing, require_writable, results_folder
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
@@ -77,3 +77,11 @@ UNWRITABLE = ["x" * 300, *(["/proc/self/results"] if Path("/proc/self").is_dir()
 def test_results_folder_that_cannot_be_written(path, tmp_path):
     with pytest.raises(ValueError, match="cannot be written"):
         results_folder(tmp_path / path)
+
+
+def test_a_folder_that_could_be_written_and_is_not_made(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file/run' cannot be written: Not a directory"):
+        require_writable(tmp_path / "file" / "run")

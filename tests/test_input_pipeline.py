@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_roots.training import input_pipeline, sources
+from keras_roots.training import images, input_pipeline, sources
 from keras_roots.training.config import Config
 from keras_roots.training.input_pipeline import Share
 from tests import sample_images
@@ -102,6 +102,24 @@ def test_what_is_drawn_differs_from_epoch_to_epoch(folder):
     twice = [images for images in seen.values() if len(images) > 1]
     assert len(twice) > 10
     assert sum(len(set(images)) > 1 for images in twice) > 0.9 * len(twice)
+
+
+def test_each_augmentation_crops_in_its_own_way():
+    shape = tf.constant([300, 400, 3])
+    draws = np.random.default_rng(0).random((20, 5 * images.ATTEMPTS), np.float32)
+
+    def boxes(**values):
+        config = Config(image_size=224, resize=256, **values)
+        return {tuple(input_pipeline.box(shape, config, each).numpy()) for each in draws}
+
+    side = round(300 * 224 / 256)
+    centre = {((300 - side) // 2, (400 - side) // 2, side, side)}
+    assert boxes(augmentation="none") == centre
+    assert boxes(augmentation="paper", padding=4) == centre
+    paper, full = boxes(augmentation="paper"), boxes(augmentation="full", min_area=0.5)
+    assert {box[2:] for box in paper} == {(side, side)}
+    assert len(paper) == len({box[2:] for box in full}) == 20
+    assert min(height * width for _, _, height, width in full) > 0.49 * 300 * 400
 
 
 def test_padding_is_of_the_mean_colour(folder):

@@ -229,7 +229,7 @@ def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
         config, learning_rate=3e37, checkpoint_every=1, schedule="constant", weight_decay=0.0
     )
     with pytest.raises(
-        DivergedError, match=r"Diverged at update (1|2).*learning rate of 3e\+37.*The last good"
+        DivergedError, match=r"Diverged at update (2|3).*learning rate of 3e\+37.*The last good"
     ):
         train_and_evaluate(config, tmp_path / "run", report=lambda _: None)
     (last, *_) = sorted((tmp_path / "run" / "checkpoints").glob("*.index"), reverse=True)

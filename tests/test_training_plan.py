@@ -6,7 +6,6 @@ import pytest
 
 from keras_roots.training import plan, sources
 from keras_roots.training.config import Config
-from keras_roots.training.workdir import check_writable
 
 CONFIG = Config(batch_size=32, accumulation=2, ema_decay=0.9, keep_checkpoints=3)
 
@@ -47,9 +46,3 @@ def test_learning_rates_at_some_epochs():
     assert [epoch for epoch, _ in found] == [0, 1, 2, 4, 6, 8]
     assert max(rate for _, rate in found) == pytest.approx(0.1, rel=1e-3)
     assert found[-1][1] < 1e-6
-
-
-def test_a_work_directory_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot be written: Not a directory"):
-        check_writable(tmp_path / "file" / "run")

@@ -1,4 +1,6 @@
+import dataclasses
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.training import records, sources
+from keras_roots.training import sources, tfrecords
 from keras_roots.training.config import Config
 from tests import sample_images
 
@@ -123,7 +125,7 @@ def test_records_are_read_in_any_order(tmp_path):
     paths = [tmp_path / name for name in ("a", "b", "c")]
     for path, start in zip(paths, (0, 5, 6), strict=True):
         write_records(path, contents[start : {0: 5, 5: 6, 6: 12}[start]])
-    size, read = records.reader([(paths[0], 1, 3), (paths[1], 0, 1), (paths[2], 2, 4)])
+    size, read = tfrecords.reader([(paths[0], 1, 3), (paths[1], 0, 1), (paths[2], 2, 4)])
     expected = contents[1:4] + contents[5:6] + contents[8:12]
     assert size == len(expected)
     order = rng.permutation(size)
@@ -135,12 +137,12 @@ def test_record_files_that_are_not_whole(tmp_path):
     path = tmp_path / "records"
     write_records(path, [b"abc", b"defg"])
     with pytest.raises(ValueError, match="holds 2 of 3 records"):
-        records.reader([(path, 0, 3)])
+        tfrecords.reader([(path, 0, 3)])
     whole = path.read_bytes()
     for length in (len(whole) - 1, 20, 5):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="ends within a record"):
-            records.reader([(path, 0, 2)])
+            tfrecords.reader([(path, 0, 2)])
 
 
 @pytest.fixture(scope="module", name="prepared")
@@ -200,3 +202,25 @@ def test_prepared_data_that_is_not_right(prepared):
     ):
         with pytest.raises(error, match=message):
             sources.open_source(config(folder, **values))
+
+
+def test_a_data_set_that_has_configurations(prepared, tmp_path):
+    """As imagenette: <name>/<configuration>/<version>."""
+    folder, *_ = prepared
+    shutil.copytree(folder / "small" / "1.0.0", tmp_path / "small" / "blue" / "1.0.0")
+    for name in ("small", "small/blue"):
+        assert sources.open_source(config(tmp_path, dataset=name)).train.size == 9
+    shutil.copytree(folder / "small" / "1.0.0", tmp_path / "small" / "green" / "1.0.0")
+    with pytest.raises(ValueError, match="holds several: give one of small/blue, small/green"):
+        sources.open_source(config(tmp_path, dataset="small"))
+
+
+def test_labels_that_are_of_no_class(prepared):
+    """As of ImageNet's test split in tensorflow-datasets."""
+    folder, *_ = prepared
+    source = sources.open_source(config(folder, dataset="small"))
+    unlabelled = dataclasses.replace(
+        source.validation, read=lambda index: (source.validation.read(index)[0], tf.constant(-1))
+    )
+    with pytest.raises(ValueError, match="has the label -1, which is none of 3 classes"):
+        sources.check_readable(dataclasses.replace(source, validation=unlabelled))

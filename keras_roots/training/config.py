@@ -8,9 +8,11 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from keras_roots import topology
@@ -29,17 +31,20 @@ def _field(default: Any, help: str, *, choices: tuple = (), how_only: bool = Fal
 class Config:
     """What is trained, on what, how. Each field's `help` is in its metadata.
 
-    Fields whose metadata say `how_only` change how a run is carried out and not
-    its result, to rounding: a work directory may go on under others.
+    Fields whose metadata say `how_only` change how a run is carried out or what
+    it is called and not its result, to rounding: a work directory may go on
+    under others.
 
     Raises:
         ValueError: a value is not of its field's type or out of range, or two
             of them cannot go together.
     """
 
-    name: str = _field("", "what the run is called, in reports")
+    name: str = _field("", "what the run is called, in reports", how_only=True)
     reached: str = _field(
-        "not measured", "what is known of the result: measured (where and when), or not"
+        "not measured",
+        "what is known of the result: measured (where and when), or not",
+        how_only=True,
     )
 
     model: str = _field("resnet50", "name of the network, of keras_roots.list_models()")
@@ -258,7 +263,6 @@ class Config:
             field.name: (getattr(self, field.name), getattr(other, field.name))
             for field in dataclasses.fields(self)
             if not field.metadata["how_only"]
-            and field.name not in ("name", "reached")
             and getattr(self, field.name) != getattr(other, field.name)
         }
 
@@ -283,6 +287,21 @@ def from_json(text: str) -> Config:
     if not isinstance(values, dict):
         raise ValueError(f"Expected a JSON object of fields. Received: {type(values).__name__}")
     return replaced(Config(), values)
+
+
+def from_file(path: str | os.PathLike) -> Config:
+    """The configuration of a JSON file, such as a work directory's config.json.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no configuration.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no configuration file '{path}'.")
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # That it is no UTF-8 is one, too.
+        raise ValueError(f"'{path}' is no configuration: {error}") from None
 
 
 def replaced(config: Config, values: Mapping[str, Any]) -> Config:

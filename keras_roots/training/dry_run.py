@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_roots.cost import cost
+from keras_roots.files import require_writable
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.tables import Table
 from keras_roots.training import (
@@ -36,7 +37,7 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     input_pipeline.check(config, replicas)
     source = sources.open_source(config)
     begun = workdir.check(folder, config, source)
-    workdir.check_writable(folder)
+    require_writable(folder)
     sources.check_readable(source)
     model = network.for_training(config, len(source.class_names))
     needs = plan.resources(config, model, folder, replicas)
@@ -61,7 +62,7 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     )
     state = "an earlier run, which would go on" if begun else "new"
     report(f"Work directory: {folder}, {state}\n")
-    report(_cost(config, source, model).text())
+    report(_cost(config, model, steps).text())
     report("\nNothing was trained (--dry_run).")
 
 
@@ -82,11 +83,8 @@ def _input_in_words(config: Config, source: sources.Source, replicas: int) -> st
     return words + (f", but {len(unread)} of them, such as {unread[0]}" if unread else "")
 
 
-def _cost(config: Config, source: sources.Source, model) -> Table:
-    counts = cost(model)
-    updates = input_pipeline.steps_until(config.epochs, config, source.train)
-    updates = min(updates, config.max_steps or updates)
-    images = updates * config.batch_size
+def _cost(config: Config, model, updates: int) -> Table:
+    counts, images = cost(model), updates * config.batch_size
     rows = [
         ("parameters", f"{counts.parameters:,}"),
         ("multiply-accumulates of an image", f"{counts.macs:,}"),

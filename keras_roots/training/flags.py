@@ -3,11 +3,10 @@
 import dataclasses
 import typing
 from collections.abc import Callable
-from pathlib import Path
 
 from absl import flags
 
-from keras_roots.training.config import TYPES, Config, from_json, replaced
+from keras_roots.training.config import TYPES, Config, replaced
 
 
 def define(**program: str) -> None:
@@ -45,21 +44,6 @@ def overlaid(config: Config) -> Config:
         if flags.FLAGS[field.name].value is not None
     }
     return replaced(config, values)
-
-
-def from_file(path: str) -> Config:
-    """The configuration of a JSON file, such as a work directory's config.json.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no configuration.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no configuration file {path!r}.")
-    try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path!r} is no configuration: {error}") from None
 
 
 def _parsed(name: str, value):

@@ -41,6 +41,22 @@ class Epoch:
     validation_top1: float | None = None
     validation_top5: float | None = None
 
+    def in_words(self, epochs: int) -> str:
+        """In a line; `epochs` is how many there will be."""
+        text = (
+            f"Epoch {self.epoch}/{epochs}: loss {self.loss:.4f}, top-1 {100 * self.top1:.2f}%, "
+            f"{self.images_per_second:,.0f} images/s, learning rate {self.learning_rate:.4g}"
+        )
+        if self.validation_top1 is not None:
+            text += (
+                f"; held out: loss {self.validation_loss:.4f}, "
+                f"top-1 {100 * self.validation_top1:.2f}%, "
+                f"top-5 {100 * (self.validation_top5 or 0):.2f}%"
+            )
+        if self.unread:
+            text += f"; {self.unread:,} of {self.images:,} images could not be read"
+        return text
+
 
 class History:
     """The epochs of a work directory, written as they end.
@@ -66,7 +82,6 @@ class History:
         self.epochs.append(epoch)
         if self._events is None:
             return
-
         names = [field.name for field in dataclasses.fields(Epoch)]
         with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:
             writer = csv.writer(file)

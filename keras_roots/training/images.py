@@ -67,9 +67,7 @@ def random_resized_box(shape, min_area: float, uniforms):
     )
     first = tf.argmax(fits)
     drawn = tf.cast(tf.gather(tf.stack([y, x, height, width], axis=1), first), tf.int32)
-    side = tf.minimum(shape[0], shape[1])
-    centre = tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
-    return tf.where(fits[first], drawn, centre)
+    return tf.where(fits[first], drawn, centre_box(shape, 1, 1))
 
 
 def _side(shape, image_size: int, resize: int):

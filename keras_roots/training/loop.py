@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from keras_roots.files import results_folder
 from keras_roots.measure import conditions
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
@@ -109,7 +110,7 @@ def train_and_evaluate(
         return _Run(config, folder, strategy, source, silent).finished()
     begun = workdir.check(folder, config, source)
     sources.check_readable(source)
-    workdir.make(folder)
+    results_folder(folder, overwrite=True)
     with workdir.alone(folder):
         workdir.tidy(folder)
         if not begun:
@@ -225,6 +226,7 @@ class _Run:
         return bool(sums[SUMS.index("stops")])
 
     def _diverged(self, step: int, what: str) -> NoReturn:
+        """Ends the run; `step` counts from 0, and the message, as all that people see, from 1."""
         good = self.state.last_saved
         kept = (
             "There is no checkpoint before it."
@@ -232,7 +234,7 @@ class _Run:
             else f"The last good checkpoint, of update {good}, is as it was."
         )
         raise DivergedError(
-            f"Diverged at update {step}: the {what}, at a learning rate of "
+            f"Diverged at update {step + 1}: the {what}, at a learning rate of "
             f"{self._learning_rate(step):.4g}. {kept} Take a lower learning_rate, more "
             "warmup_epochs, or clip_norm, and a new work directory."
         )
@@ -321,7 +323,7 @@ class _Run:
         left = (self.last - state.step) * config.batch_size
         rate = row.images_per_second
         self.report(
-            _in_words(row, len(self.ends)) + (f"; {duration(left / rate)} left" if rate else "")
+            row.in_words(len(self.ends)) + (f"; {duration(left / rate)} left" if rate else "")
         )
         state.epochs, state.sums = number, np.zeros(len(SUMS))
         if row.validation_top1 is not None and row.validation_top1 > state.best:
@@ -387,18 +389,3 @@ class _Run:
             + f". Results are in {self.folder}"
         )
         return summary
-
-
-def _in_words(row: Epoch, epochs: int) -> str:
-    text = (
-        f"Epoch {row.epoch}/{epochs}: loss {row.loss:.4f}, top-1 {100 * row.top1:.2f}%, "
-        f"{row.images_per_second:,.0f} images/s, learning rate {row.learning_rate:.4g}"
-    )
-    if row.validation_top1 is not None:
-        text += (
-            f"; held out: loss {row.validation_loss:.4f}, top-1 {100 * row.validation_top1:.2f}%, "
-            f"top-5 {100 * (row.validation_top5 or 0):.2f}%"
-        )
-    if row.unread:
-        text += f"; {row.unread:,} of {row.images:,} images could not be read"
-    return text

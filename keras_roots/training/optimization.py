@@ -37,25 +37,24 @@ class WithWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule that begins with a linear rise.
 
     Args:
-        schedule: what follows; of steps counted from the very first.
-        steps: in which the rate rises to what the schedule begins with.
+        schedule: what follows.
+        steps: in which the rate rises to what the schedule then gives.
+        start: the step that is the schedule's first.
     """
 
-    def __init__(self, schedule, steps: int):
-        self.schedule, self.steps = schedule, steps
+    def __init__(self, schedule, steps: int, start: int = 0):
+        self.schedule, self.steps, self.start = schedule, steps, start
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32")
-        highest = keras.ops.cast(self.schedule(self.steps), "float32")
+        highest = keras.ops.cast(self.schedule(self.steps - self.start), "float32")
         rising = highest * (step + 1) / (self.steps + 1)
-        return keras.ops.where(step < self.steps, rising, self.schedule(step))
-
-    def get_config(self):
-        return {"schedule": self.schedule, "steps": self.steps}
+        following = self.schedule(keras.ops.maximum(step - self.start, 0.0))
+        return keras.ops.where(step < self.steps, rising, following)
 
 
-def learning_rate(config: Config, steps_per_epoch: float, steps: int):
-    """The learning rate as a function of the update, a schedule of Keras.
+def learning_rate(config: Config, steps_per_epoch: float, steps: int) -> WithWarmup:
+    """The learning rate as a function of the update, counted from 0.
 
     Args:
         steps_per_epoch: a fraction, where a batch begins in one epoch and ends
@@ -67,28 +66,15 @@ def learning_rate(config: Config, steps_per_epoch: float, steps: int):
     schedules = keras.optimizers.schedules
     if config.schedule == "cosine":
         decaying = schedules.CosineDecay(peak, max(1, steps - warmup))
-        return WithWarmup(_Shifted(decaying, warmup), warmup)
+        return WithWarmup(decaying, warmup, start=warmup)
     if config.schedule == "step":
         boundaries = [round(epoch * steps_per_epoch) for epoch in config.decay_epochs]
         values = [peak * config.decay_factor**n for n in range(len(boundaries) + 1)]
-        decaying = schedules.PiecewiseConstantDecay([b - 1 for b in boundaries], values)
-        return WithWarmup(decaying, warmup)
+        return WithWarmup(
+            schedules.PiecewiseConstantDecay([b - 1 for b in boundaries], values), warmup
+        )
     rate = config.decay_factor if config.schedule == "inverse" else 0.0
     return WithWarmup(schedules.InverseTimeDecay(peak, steps_per_epoch, rate), warmup)
-
-
-class _Shifted(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that begins later."""
-
-    def __init__(self, schedule, by: int):
-        self.schedule, self.by = schedule, by
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        return self.schedule(keras.ops.maximum(step - self.by, 0.0))
-
-    def get_config(self):
-        return {"schedule": self.schedule, "by": self.by}
 
 
 def make(config: Config, schedule) -> keras.optimizers.Optimizer:

@@ -11,8 +11,8 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from keras_roots.training import strategies
-from keras_roots.training.config import Config
-from keras_roots.training.flags import define, from_file, overlaid
+from keras_roots.training.config import Config, from_file
+from keras_roots.training.flags import define, overlaid
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 the training diverged or its last state could not be written,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_roots import prepared
-from keras_roots.training import records
+from keras_roots.training import tfrecords
 from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
@@ -145,14 +145,11 @@ def class_folders(
     folder = Path(data_dir).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no data folder {str(folder)!r}.")
+    validation_split = validation_split or validation_folder(folder)
     if not validation_split:
-        present = [name for name in VALIDATION_SPLITS if (folder / name).is_dir()]
-        if not present:
-            raise FileNotFoundError(
-                f"{str(folder)!r} holds no split to evaluate on: one of "
-                f"{', '.join(VALIDATION_SPLITS)}"
-            )
-        validation_split = present[0]
+        raise FileNotFoundError(
+            f"{str(folder)!r} holds no split to evaluate on: one of {', '.join(VALIDATION_SPLITS)}"
+        )
     names, train = folder_split(folder / train_split)
     others, validation = folder_split(folder / validation_split)
     if names != others:
@@ -161,6 +158,26 @@ def class_folders(
             f"{', '.join(sorted(set(names) ^ set(others))[:5])} only in one of them"
         )
     return Source(str(folder), names, train, validation)
+
+
+def validation_folder(folder: Path) -> str:
+    """The split of class folders to evaluate on, by default; "" if there is none."""
+    return next((name for name in VALIDATION_SPLITS if (folder / name).is_dir()), "")
+
+
+def validation_of(builder) -> str:
+    """The split of a tfds data set to evaluate on, by default.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for name in VALIDATION_SPLITS:
+        if name in builder.info.splits:
+            return name
+    raise ValueError(
+        f"{builder.info.full_name} has no split of: {', '.join(VALIDATION_SPLITS)}. Give one of: "
+        f"{', '.join(builder.info.splits)}"
+    )
 
 
 def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
@@ -211,18 +228,11 @@ def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
 
 def _prepared(config: Config) -> Source:
     builder = prepared.builder(config.dataset, config.data_dir or None)
-    names = labels_of(builder)
-    validation_split = config.validation_split
-    if not validation_split:
-        present = [name for name in VALIDATION_SPLITS if name in builder.info.splits]
-        if not present:
-            raise ValueError(f"{config.dataset} has no split of: {', '.join(VALIDATION_SPLITS)}")
-        validation_split = present[0]
     return Source(
         name=builder.info.full_name,
-        class_names=names,
+        class_names=labels_of(builder),
         train=prepared_split(builder, config.train_split),
-        validation=prepared_split(builder, validation_split),
+        validation=prepared_split(builder, config.validation_split or validation_of(builder)),
     )
 
 
@@ -260,7 +270,7 @@ def prepared_split(builder, name: str) -> Split:
             f"{', '.join(builder.info.splits)}"
         ) from error
     shards = [(Path(each.filename), each.skip, each.take) for each in instructions]
-    size, read_record = records.reader(shards)
+    size, read_record = tfrecords.reader(shards)
     features = builder.info.features
     decoders = {"image": tfds.decode.SkipDecoding()}
 

@@ -102,8 +102,8 @@ class Steps:
         import tensorflow as tf
 
         def replica():
-            averaged = [v.value for v in self.model.variables if "float" in str(v.dtype)]
-            return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in averaged])
+            floats = [v.value for v in self.model.variables if "float" in str(v.dtype)]
+            return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in floats])
 
         if self._is_finite is None:
             self._is_finite = tf.function(lambda: self._first(self.strategy.run(replica)))

@@ -3,12 +3,11 @@
 import contextlib
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_roots.files import replacing
-from keras_roots.training.config import Config, from_json
+from keras_roots.training.config import Config, from_file
 from keras_roots.training.sources import Source
 
 _CONFIG = "config.json"
@@ -44,10 +43,7 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
                 f"no {_CONFIG} of an earlier run. Give another one."
             )
         return False
-    try:
-        there = from_json((workdir / _CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"'{workdir / _CONFIG}' is no configuration: {error}") from None
+    there = from_file(workdir / _CONFIG)
     differences = {
         name: f"{before!r} there, {now!r} now"
         for name, (before, now) in there.differences(config).items()
@@ -71,12 +67,7 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
 
 
 def begin(workdir: Path, config: Config, source: Source) -> None:
-    """Makes it, with its configuration, data and class names.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    make(workdir)
+    """Writes the configuration, the data's fingerprint and the class names."""
     for name, text in (
         (_CLASSES, "".join(f"{name}\n" for name in source.class_names)),
         (_DATA, json.dumps(source.fingerprint(), indent=2) + "\n"),
@@ -91,38 +82,6 @@ def tidy(workdir: Path) -> None:
     for path in workdir.glob(".*-*"):
         if re.fullmatch(rf"\.({'|'.join(_WRITTEN)})-[0-9a-f]{{8}}\.\w+", path.name):
             path.unlink(missing_ok=True)
-
-
-def check_writable(workdir: Path) -> None:
-    """Makes sure that the folder could be made and written; makes nothing.
-
-    Raises:
-        ValueError: it could not.
-    """
-    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"The work directory '{workdir}' cannot be written: {error.strerror}."
-        ) from error
-
-
-def make(workdir: Path) -> None:
-    """Makes the folder, if there is none.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"The work directory '{workdir}' cannot be written: {error.strerror}."
-        ) from error
 
 
 @contextlib.contextmanager
