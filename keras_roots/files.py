@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,45 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a new folder beside `path` to fill, which then takes its name; as `replacing`.
+
+    Raises:
+        FileNotFoundError: the folder that is to hold it does not exist.
+        NotADirectoryError: `path` is a file.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {str(path.parent)!r} to write {path.name!r} in."
+        )
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"There is a file where a folder is to be written: {str(path)!r}.")
+    temporary, old = (
+        path.with_name(f".{path.name}-{secrets.token_hex(4)}{suffix}") for suffix in ("", "-old")
+    )
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():  # A folder that holds something cannot be replaced in one step.
+            path.rename(old)
+        temporary.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(path: str | os.PathLike) -> None:
+    """Raises a FileExistsError if something of that name is there."""
+    if Path(path).exists():
+        raise FileExistsError(
+            f"There is {str(path)!r} already. Give another name, or overwrite it (--overwrite)."
+        )
 
 
 def results_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Path:

@@ -82,21 +82,31 @@ def interleaved(
 
 def conditions(**more: object) -> dict[str, object]:
     """What a figure holds for: machine, versions, and what the caller adds."""
-    versions = {}
-    for package in ("keras_roots", "tensorflow", "keras", "ai-edge-litert", "numpy"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **versions,
+        **versions(),
         **more,
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a figure or a file depends on, where they are installed."""
+    found = {}
+    for package in ("keras_roots", "tensorflow", "keras", "ai-edge-litert", "numpy"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment_of_cpu() -> dict[str, str]:
+    """This process's environment for another one that is to see no GPU."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 
 
 def describe(conditions: Mapping[str, object]) -> str:

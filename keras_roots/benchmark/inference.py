@@ -21,7 +21,7 @@ from keras_roots.benchmark import runtimes
 from keras_roots.benchmark.operators import random_inference
 from keras_roots.cost import cost
 from keras_roots.export.choice import check_policy
-from keras_roots.export.convert import PRECISIONS, Precision, convert_stock
+from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
@@ -86,7 +86,7 @@ def inference(
     roots: Iterable[RootLike],
     *,
     options: dict[str, Any] | None = None,
-    precisions: Sequence[Precision] = PRECISIONS,
+    precisions: Sequence[Precision] = ("float32", "int8"),
     threads: Sequence[int] = (1,),
     lowerings: Sequence[str] = ("native", "auto"),
     other_runtimes: Sequence[str] = (),
@@ -127,10 +127,7 @@ def inference(
             f"Expected rounds and threads of 1 or more. Received: {rounds} and {list(threads)}"
         )
     for precision in precisions:
-        if precision not in PRECISIONS:
-            raise ValueError(
-                f"Expected precision as one of: {', '.join(PRECISIONS)}. Received: {precision!r}"
-            )
+        check_precision(precision)
     if not lowerings:
         raise ValueError(f"Expected a lowering or more. Received: {list(lowerings)}")
     compared = {as_topology(root) for root in runtime_roots}
@@ -237,6 +234,8 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
 
 def _product(precision: Precision) -> bytes:
     """A product of two square matrices, as a 1x1 convolution."""
+    import tensorflow as tf
+
     from keras_roots.export.convert import convert
 
     shape = LayerShape(
@@ -251,10 +250,10 @@ def _product(precision: Precision) -> bytes:
     images = np.random.default_rng(0).normal(size=(1, *shape.input_shape)).astype(np.float32)
     return convert(
         random_convolution(shape, "native"),
-        shape.input_shape,
+        [tf.TensorSpec((1, *shape.input_shape), tf.float32, name="images")],
         name="product",
         precision=precision,
-        calibration=images,
+        calibration=(images,),
         quantized_interface=True,
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras_roots.benchmark.operators import random_inference
 from keras_roots.export import choice, simplify
 from keras_roots.export.convert import Precision, convert_stock
+from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
 from keras_roots.measure import Timings, interleaved
@@ -54,15 +55,16 @@ def simplifications(
     images = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
     report("converting: stock")
     files = {"stock": convert_stock(to_stock(model), precision=precision, calibration=images)}
+    ready = exportable(model, images[:1], "none", "The benchmark")
     graph = inference_graph(model)
     for name, step in _STEPS.items():
         graph = step(graph)
         report(f"converting: {name}")
-        files[name] = convert_graph(model, graph, precision, images)
+        files[name] = convert_graph(ready, graph, precision, (images,))
     lowerings = {each.layer: each.lowering for each in choice.choose(graph, precision)}
     report("converting: lowerings chosen")
     files["lowerings chosen"] = convert_graph(
-        model, graph.with_lowerings(lowerings), precision, images
+        ready, graph.with_lowerings(lowerings), precision, (images,)
     )
     candidates = {name: random_inference(content, threads) for name, content in files.items()}
     return interleaved(candidates, rounds=rounds, per_turn=3, warmup=2, untimed_per_turn=1)

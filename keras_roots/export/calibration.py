@@ -1,5 +1,6 @@
-"""Photographs from a folder, as a model takes them."""
+"""Photographs, as a model takes them: from a folder, or two that scikit-learn brings."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -7,8 +8,6 @@ import keras
 import numpy as np
 
 PREPROCESSING = ("none", "torch", "caffe", "tf")
-
-
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
@@ -57,10 +56,7 @@ def load_images(
     modes = {1: "grayscale", 3: "rgb"}
     if channels not in modes:
         raise ValueError(f"Images have one channel or three; the model takes {channels}.")
-    if channels == 1 and preprocessing in ("torch", "caffe"):
-        raise ValueError(
-            f"The preprocessing {preprocessing!r} is of colours; the model takes one channel."
-        )
+    check_channels(preprocessing, channels)
     try:
         images = keras.utils.image_dataset_from_directory(
             folder,
@@ -78,6 +74,47 @@ def load_images(
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"The images in '{folder}' cannot be read: {reason}") from error
     return preprocessed(pixels, preprocessing)
+
+
+def sample_photographs(shape: tuple[int, int, int], count: int) -> np.ndarray | None:
+    """Parts of scikit-learn's two photographs, of 0 to 255: float32 [count, *shape].
+
+    The same for the same arguments; None if scikit-learn is not installed.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        return None
+    import tensorflow as tf
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images
+    height, width, channels = shape
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(count):
+        photograph = photographs[number % len(photographs)]
+        sides = np.array(photograph.shape[:2])
+        # Of the size wanted, or as large as there is room for, with the same aspect.
+        room = min(sides / (height, width))
+        part = np.maximum(1, (np.array((height, width)) * room * rng.uniform(0.4, 1)).astype(int))
+        top, left = (rng.integers(0, rest + 1) for rest in sides - part)
+        crop = photograph[top : top + part[0], left : left + part[1]].astype(np.float32)
+        if channels == 1:
+            crop = crop.mean(axis=-1, keepdims=True)
+        images.append(tf.image.resize(crop, (height, width)).numpy())
+    return np.stack(images)
+
+
+def default_resize(image_size: int) -> int:
+    """The shorter side in pixels before a crop, 256 for 224; small images are not cropped."""
+    return image_size if image_size < 64 else round(image_size * 256 / 224)
+
+
+def check_channels(preprocessing: str, channels: int) -> None:
+    """Raises a ValueError if it is of colours and there are none."""
+    if channels == 1 and preprocessing in ("torch", "caffe"):
+        raise ValueError(
+            f"The preprocessing {preprocessing!r} is of colours; the model takes one channel."
+        )
 
 
 def check_preprocessing(preprocessing: str) -> None:

@@ -23,6 +23,8 @@ _MARGIN = 0.03
 # So few has a network's first convolution.
 _FEW_CHANNELS = 4
 _WIDE_ENOUGH = 8
+# Precisions that were not measured, and the one whose kernels theirs are.
+_ALIKE: dict[Precision, Precision] = {"float16": "float32", "dynamic": "int8"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,10 @@ def choose(
     shapes = {name: layers[name].shape for name in options}
     if policy == "native":
         return [Choice(name, shapes[name], "native", "native was asked for") for name in options]
+    if precision == "int8x16":
+        # Its kernels multiply one number at a time, zeros too.
+        reason = "by rule: activations of 16 bits have no vector instructions"
+        return [Choice(name, shapes[name], "native", reason) for name in options]
     if policy == "tuned":
         measured = tuning.tuned(
             {shapes[name]: names for name, names in options.items()},
@@ -82,7 +88,8 @@ def choose(
             for name in options
         ]
     measured = tuning.read(tuning.MEASURED)
-    return [_similar_choice(name, shapes[name], measured, precision) for name in options]
+    alike = _ALIKE.get(precision, precision)
+    return [_similar_choice(name, shapes[name], measured, alike) for name in options]
 
 
 def check_policy(policy: str) -> None:

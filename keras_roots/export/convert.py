@@ -3,36 +3,50 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-Precision = Literal["float32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+Precision = Literal["float32", "float16", "dynamic", "int8", "int8x16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "dynamic", "int8", "int8x16")
+# Whose activations are integers of ranges that are taken from examples.
+CALIBRATED: tuple[Precision, ...] = ("int8", "int8x16")
+
+
+def check_precision(precision: str) -> None:
+    """Raises a ValueError unless it is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"Expected precision as one of: {', '.join(PRECISIONS)}. Received: {precision!r}"
+        )
 
 
 def convert(
     function: Callable,
-    shape: tuple[int, ...],
+    inputs: Sequence[Any],
     *,
     name: str,
     variables: Iterable[Any] = (),
     precision: Precision = "float32",
-    calibration: np.ndarray | None = None,
+    calibration: Sequence[np.ndarray] = (),
     quantized_interface: bool = False,
 ) -> bytes:
-    """Converts a function of images to TFLite, of batch 1.
+    """Converts a function to TFLite.
 
     Args:
-        function: takes [1, *shape] and returns a tensor.
-        shape: of one image.
+        function: takes tensors, and returns one or a dictionary of some, by
+            the names that they are to have.
+        inputs: a tf.TensorSpec of each with its name, of the batch too.
         name: for errors.
         variables: those that it reads, whose values become constants.
-        precision: "float32"; or "int8": weights (by output channel) and
-            activations are 8-bit integers everywhere.
-        calibration: [examples, *shape], from which int8's ranges are taken.
-        quantized_interface: whether int8's input and output are int8 too,
+        precision: "float32"; "float16": weights are stored so; "dynamic":
+            weights are 8-bit integers, and activations become some for each
+            convolution, with the range that they have there and then; "int8":
+            both are, with ranges taken from examples; "int8x16": the same with
+            activations of 16 bits.
+        calibration: an array [examples, ...] for each input.
+        quantized_interface: whether int8's inputs and outputs are int8 too,
             not float32.
 
     Raises:
@@ -40,16 +54,16 @@ def convert(
     """
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((1, *shape), tf.float32, name="images")]
     # Handed a Keras model itself, the converter loses track of its variables without an error.
     holder = tf.Module()
     holder.variables_to_freeze = list(variables)
     try:
-        traced = tf.function(function, input_signature=signature, autograph=False)
+        traced = tf.function(function, input_signature=list(inputs), autograph=False)
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [traced.get_concrete_function()], holder
         )
-        return _converted(converter, precision, calibration, quantized_interface)
+        batch = inputs[0].shape[0]
+        return _converted(converter, precision, calibration, quantized_interface, batch)
     except Exception as error:  # The converter's own class is not public.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RuntimeError(f"'{name}' cannot be converted to TFLite: {reason}") from error
@@ -62,24 +76,45 @@ def convert_stock(
 
     Args:
         model: of Keras's own layers (see `keras_roots.to_stock`).
-        precision, calibration: as of `convert`.
+        precision: as of `convert`.
+        calibration: images.
     """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras lists every variable.
-        return _converted(converter, precision, calibration)
+        return _converted(converter, precision, () if calibration is None else (calibration,))
 
 
-def _converted(converter, precision, calibration, quantized_interface: bool = False) -> bytes:
+def _converted(
+    converter, precision, calibration, quantized_interface: bool = False, batch: int = 1
+) -> bytes:
     import tensorflow as tf
 
-    if precision == "int8":
+    kinds = tf.lite.OpsSet
+    if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in CALIBRATED:
+        converter.representative_dataset = lambda: _batches(calibration, batch)
+    if precision == "int8":
+        converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8]
         if quantized_interface:
             converter.inference_input_type = converter.inference_output_type = tf.int8
+    if precision == "int8x16":
+        converter.target_spec.supported_ops = [
+            kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            kinds.TFLITE_BUILTINS,  # For what has no integers of 16 bits, as a square root.
+        ]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         return converter.convert()
+
+
+def _batches(calibration: Sequence[np.ndarray], batch: int):
+    """Lists of a piece of each input, of the file's batch; the last may repeat examples."""
+    count = len(calibration[0])
+    for first in range(0, count, batch):
+        places = np.arange(first, first + batch) % count
+        yield [array[places] for array in calibration]

@@ -63,13 +63,13 @@ def operators(content: bytes, *, cut: bool = False) -> Iterator[Operator]:
     from ai_edge_litert import schema_py_generated as schema
 
     model = read(content)
-    kinds = _kinds(model)
+    names = kinds(model)
     dtypes = {n: name for name, n in vars(schema.TensorType).items() if isinstance(n, int)}
     for graph in model.subgraphs:
         for operator in graph.operators:
             given = [place for place in operator.inputs if place >= 0]
             yield Operator(
-                kind=kinds[operator.opcodeIndex],
+                kind=names[operator.opcodeIndex],
                 dtype=dtypes[graph.tensors[given[0]].type] if given else "",
                 shapes=tuple(_shape(graph.tensors[place]) for place in given),
                 output_shape=_shape(graph.tensors[operator.outputs[0]]),
@@ -81,16 +81,17 @@ def _shape(tensor: Any) -> tuple[int, ...]:
     return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
-def _kinds(model: Any) -> list[str]:
+def kinds(model: Any) -> list[str]:
+    """The kind of each operator code of `read`."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {n: name for name, n in vars(schema.BuiltinOperator).items() if isinstance(n, int)}
-    kinds = []
+    found = []
     for code in model.operatorCodes:
         # Old readers know the first 127 operators by the deprecated field only.
         kind = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        kinds.append(f"CUSTOM {code.customCode.decode()}" if kind == "CUSTOM" else kind)
-    return kinds
+        found.append(f"CUSTOM {code.customCode.decode()}" if kind == "CUSTOM" else kind)
+    return found
 
 
 def _alone(model: Any, graph: Any, operator: Any) -> bytes:
@@ -122,10 +123,11 @@ def _alone(model: Any, graph: Any, operator: Any) -> bytes:
     alone.outputs = [numbers[place] for place in operator.outputs]
     part.operators, part.outputs = [alone], alone.outputs
     one.subgraphs = [part]
-    return _packed(one)
+    return packed(one)
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """The content of a file of such objects."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
@@ -158,16 +160,16 @@ def with_softmax(content: bytes) -> bytes:
     for signature in model.signatureDefs or []:
         for output in signature.outputs:
             output.tensorIndex = softmax.outputs[0]
-    return _packed(model)
+    return packed(model)
 
 
 def kernel_scales(content: bytes) -> list[np.ndarray]:
     """Of an int8 file: the scales of each convolution's kernel, one for each filter."""
     model = read(content)
-    kinds = _kinds(model)
+    names = kinds(model)
     return [
         np.asarray(graph.tensors[operator.inputs[1]].quantization.scale)
         for graph in model.subgraphs
         for operator in graph.operators
-        if kinds[operator.opcodeIndex] in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        if names[operator.opcodeIndex] in ("CONV_2D", "DEPTHWISE_CONV_2D")
     ]

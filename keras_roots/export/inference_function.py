@@ -5,28 +5,38 @@ convolutions before it, pixels that nobody reads not computed, ...), weights as
 constants, and the lowering of each convolution for where it is to run.
 """
 
+from typing import Literal
+
 import keras
 
 from keras_roots import lowering
 from keras_roots.auxiliary_heads import without_auxiliary_heads
+from keras_roots.export.exportable import require_exportable
 from keras_roots.export.inference_graph import InferenceGraph, inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.lowering import choice
 from keras_roots.requirements import require_tensorflow
 
+Target = Literal["cpu", "gpu"]
+TARGETS: tuple[Target, ...] = ("cpu", "gpu")
 
-def inference_function(model: keras.Model, *, jit_compile: bool = True):
+
+def inference_function(
+    model: keras.Model, *, jit_compile: bool = True, target: Target | None = None
+):
     """Makes a function for inference of a model, its weights as they are now.
 
     Args:
-        model: a functional or Sequential model of one image as input, its
-            size fixed, channels last, and one output; auxiliary heads are
-            left out.
+        model: functional or Sequential, its input sizes fixed; auxiliary heads
+            are left out.
         jit_compile: compile it with XLA, once for each batch size.
+        target: where it is to run; by default this machine's GPU, if it has
+            one, else its CPU.
 
     Returns:
         A `tf.function` from float32 images [batch, height, width, channels]
-        to what `model(images, training=False)` returns, to rounding.
+        (or as many inputs as the model has) to what `model(images,
+        training=False)` returns, to rounding; of several outputs a list.
 
     Raises:
         ValueError: the model is of another kind, or Keras not on TensorFlow.
@@ -34,30 +44,43 @@ def inference_function(model: keras.Model, *, jit_compile: bool = True):
     require_tensorflow("An inference function")
     import tensorflow as tf
 
-    accelerated = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
-    context = "xla-cpu" if jit_compile else "tensorflow-cpu"
-    if accelerated:
-        context = "accelerator"
-    graph = lowered(model, context)
-    shape = graph.shapes[graph.input]
+    context = context_of(jit_compile=jit_compile, target=target)
+    model = without_auxiliary_heads(model)
+    require_exportable(model)
+    graph = lowered(simplify(inference_graph(model)), context)
 
-    def infer(images):
+    def infer(*inputs):
         with lowering.traced_for(context):  # For layers that are called as they are.
-            return graph(images)
+            return graph(*inputs)
 
-    signature = [tf.TensorSpec((None, *shape), tf.float32, name="images")]
+    names = ["images"] if len(model.inputs) == 1 else [tensor.name for tensor in model.inputs]
+    signature = [
+        tf.TensorSpec((None, *shape), tensor.dtype, name=name)
+        for name, shape, tensor in zip(names, graph.input_shapes, model.inputs, strict=True)
+    ]
     return tf.function(infer, signature, autograph=False, jit_compile=jit_compile)
 
 
-def lowered(model: keras.Model, context: str) -> InferenceGraph:
-    """The simplified graph of a model, with the lowerings that `context` is to have."""
-    model = without_auxiliary_heads(model)
-    if any(None in tensor.shape[1:] for tensor in getattr(model, "inputs", None) or ()):
-        raise ValueError(
-            f"'{model.name}' leaves its image size open. Build it with an input_shape, or call it "
-            "on a keras.Input of the size wanted."
-        )
-    graph = simplify(inference_graph(model))
+def context_of(*, jit_compile: bool, target: Target | None) -> str:
+    """Where a function runs, as `keras_roots.lowering` names it.
+
+    Raises:
+        ValueError: unknown target.
+    """
+    import tensorflow as tf
+
+    if target not in (None, *TARGETS):
+        raise ValueError(f"Expected target as one of: {', '.join(TARGETS)}. Received: {target!r}")
+    if target is None:
+        accelerated = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+        target = "gpu" if accelerated else "cpu"
+    if target == "gpu":
+        return "accelerator"
+    return "xla-cpu" if jit_compile else "tensorflow-cpu"
+
+
+def lowered(graph: InferenceGraph, context: str) -> InferenceGraph:
+    """The graph with the lowerings that `context` is to have."""
     return graph.with_lowerings(
         {
             step.name: choice.choose(step.operation.shape, context, "forward").lowering

@@ -177,7 +177,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class InferenceGraph:
-    """Steps in an order in which they can be made, and the numbers of input and output.
+    """Steps in an order in which they can be made, and the numbers of inputs and outputs.
 
     Attributes:
         shapes: of each tensor, without the batch.
@@ -185,17 +185,23 @@ class InferenceGraph:
 
     name: str
     steps: tuple[Step, ...]
-    input: int
-    output: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     shapes: Mapping[int, tuple]
 
-    def __call__(self, images):
-        """From images [1, height, width, channels] to the model's output."""
-        values = {self.input: images}
+    def __call__(self, *inputs):
+        """From tensors with the batch first to the model's output, or a list of several."""
+        values = dict(zip(self.inputs, inputs, strict=True))
         for step in self.steps:
             made = step.operation(*(values[number] for number in step.inputs))
             values.update(zip(step.outputs, keras.tree.flatten(made), strict=True))
-        return values[self.output]
+        outputs = [values[number] for number in self.outputs]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    @property
+    def input_shapes(self) -> list[tuple]:
+        """Of the inputs, without the batch."""
+        return [self.shapes[number] for number in self.inputs]
 
     def consumers(self) -> dict[int, list[Step]]:
         """The steps that take each tensor."""
@@ -211,8 +217,11 @@ class InferenceGraph:
 
     def without_softmax(self) -> "InferenceGraph | None":
         """The same without a softmax over [batch, classes] at its end; None if there is none."""
-        last = self.producers().get(self.output)
-        if last is None or len(last.inputs) != 1 or len(self.shapes[self.output]) != 1:
+        output = self.outputs[0]
+        last = self.producers().get(output)
+        if len(self.outputs) > 1 or last is None or len(last.inputs) != 1:
+            return None
+        if len(self.shapes[output]) != 1 or self.consumers()[output]:
             return None
         operation = last.operation
         layer: Any = getattr(operation, "layer", None)
@@ -223,7 +232,7 @@ class InferenceGraph:
         ) or type(layer) not in (type(None), keras.layers.Softmax, keras.layers.Activation):
             return None
         steps = tuple(step for step in self.steps if step is not last)
-        return dataclasses.replace(self, steps=steps, output=last.inputs[0])
+        return dataclasses.replace(self, steps=steps, outputs=last.inputs)
 
     def convolutions(self) -> list[Step]:
         return [step for step in self.steps if isinstance(step.operation, Convolution)]
@@ -254,19 +263,20 @@ class InferenceGraph:
 
 
 def inference_graph(model: keras.Model) -> InferenceGraph:
-    """A functional or Sequential model of one input and one output, of known sizes.
+    """A functional or Sequential model of known sizes.
 
     Raises:
-        ValueError: the model is of another kind, or has not been built.
+        ValueError: the model is of another kind, has not been built, or leaves sizes open.
     """
     traced = graph.trace(model)
-    if not len(traced.inputs) == len(traced.outputs) == 1:
+    shapes = {
+        number: shape[1:] for number, shape in zip(traced.inputs, traced.input_shapes, strict=True)
+    }
+    if any(None in shape for shape in shapes.values()):
         raise ValueError(
-            f"Expected a model of one input and one output. Received: '{model.name}', which has "
-            f"{len(traced.inputs)} and {len(traced.outputs)}"
+            f"'{model.name}' leaves its input size open, {traced.input_shapes}. Build it with an "
+            "input_shape, or call it on a keras.Input of the size wanted."
         )
-    (image,), (scores,) = traced.inputs, traced.outputs
-    shapes = {image: traced.input_shapes[0][1:]}
     steps: list[Step] = []
     extra = -1  # Numbers for the tensors that the trace does not have.
     names: collections.Counter[str] = collections.Counter()
@@ -293,7 +303,7 @@ def inference_graph(model: keras.Model) -> InferenceGraph:
         steps.append(Step(name, operation, call.inputs, before))
         if before != call.outputs:
             steps.append(Step(f"{name}/activation", Activation(activation), before, call.outputs))
-    return InferenceGraph(model.name, tuple(steps), image, scores, shapes)
+    return InferenceGraph(model.name, tuple(steps), traced.inputs, traced.outputs, shapes)
 
 
 def _with_known_sizes(traced: graph.Graph) -> Iterator[graph.Call]:

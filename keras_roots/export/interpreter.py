@@ -1,6 +1,8 @@
 """The LiteRT interpreter."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,3 +32,55 @@ def outputs(interpreter, images: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         found.append(interpreter.get_tensor(place_out)[0])
     return np.stack(found)
+
+
+def run_by_name(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of a file by their names, [examples, ...], of inputs [examples, ...] by theirs.
+
+    Real numbers become the integers that the file takes and back, where it
+    takes some; the last piece of the file's batch is filled up.
+    """
+    runner = make_interpreter(content).get_signature_runner()
+    details_in, details_out = runner.get_input_details(), runner.get_output_details()
+    batch = int(next(iter(details_in.values()))["shape"][0])
+    count = len(next(iter(inputs.values())))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in details_out}
+    for first in range(0, count, batch):
+        places = np.minimum(np.arange(first, first + batch), count - 1)
+        given = {name: quantized(array[places], details_in[name]) for name, array in inputs.items()}
+        for name, made in runner(**given).items():
+            found[name].append(dequantized(made, details_out[name]))
+    return {name: np.concatenate(pieces)[:count] for name, pieces in found.items()}
+
+
+def quantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    """Real numbers as an input takes them, of the interpreter's `details`."""
+    dtype = np.dtype(details["dtype"])
+    scale, zero_point = details["quantization"]
+    if dtype.kind not in "iu" or not scale:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def dequantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    """The real numbers that an output of the interpreter's `details` stands for."""
+    scale, zero_point = details["quantization"]
+    if values.dtype.kind not in "iu" or not scale:
+        return values
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def interface_of(content: bytes) -> dict[str, dict[str, Any]]:
+    """Type, scale and zero point of the inputs and outputs that are integers, by name."""
+    runner = make_interpreter(content).get_signature_runner()
+    found = {}
+    for name, details in {**runner.get_input_details(), **runner.get_output_details()}.items():
+        scale, zero_point = details["quantization"]
+        if np.dtype(details["dtype"]).kind in "iu" and scale:
+            found[name] = {
+                "dtype": np.dtype(details["dtype"]).name,
+                "scale": float(scale),
+                "zero_point": int(zero_point),
+            }
+    return found

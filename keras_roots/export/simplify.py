@@ -86,7 +86,7 @@ def fold_padding(graph: InferenceGraph) -> InferenceGraph:
         if (
             type(layer) is not keras.layers.ZeroPadding2D
             or layer.data_format != "channels_last"
-            or step.outputs[0] == graph.output
+            or step.outputs[0] in graph.outputs
         ):
             continue
         readers = graph.consumers()[step.outputs[0]]
@@ -136,7 +136,7 @@ def skip_unread_pixels(graph: InferenceGraph) -> InferenceGraph:
 def _strides_of_readers(graph: InferenceGraph, number: int) -> tuple[int, int] | None:
     """The strides of the 1x1 convolutions that read a tensor, if all is equal."""
     readers = [step.operation for step in graph.consumers()[number]]
-    if number == graph.output or not readers:
+    if number in graph.outputs or not readers:
         return None
     if not all(isinstance(reader, Convolution) and reader.pointwise for reader in readers):
         return None
@@ -256,7 +256,7 @@ def _is_elementwise(graph: InferenceGraph, step: Step) -> bool:
 
 
 def _is_read_once(graph: InferenceGraph, number: int) -> bool:
-    return number != graph.output and len(graph.consumers()[number]) == 1
+    return number not in graph.outputs and len(graph.consumers()[number]) == 1
 
 
 def _only_for(graph: InferenceGraph, step: Step) -> Step | None:

@@ -124,7 +124,7 @@ def measure(
     Args:
         shape: of the layer.
         candidates: lowerings.
-        precision: "float32" or "int8".
+        precision: of the file.
         threads: of the interpreter.
         dense: whether to time its dense twin as well, as "dense".
         rounds: turns of each; a turn is one untimed run and five timed ones.
@@ -142,15 +142,15 @@ def _alone(layer: Convolution, precision: Precision, threads: int) -> Callable[[
     images = np.random.default_rng(1).normal(size=(2, *layer.input_shape)).astype(np.float32)
     content = convert(
         lambda x: tf.nn.relu(layer(x)),
-        layer.input_shape,
+        [tf.TensorSpec((1, *layer.input_shape), tf.float32, name="images")],
         name=layer.lowering,
         precision=precision,
-        calibration=images,
+        calibration=(images,),
         quantized_interface=True,
     )
     interpreter = make_interpreter(content, threads)
     (given,) = interpreter.get_input_details()
-    image = images[:1] if precision == "float32" else np.clip(images[:1] * 32, -128, 127)
+    image = images[:1] if precision != "int8" else np.clip(images[:1] * 32, -128, 127)
     interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
     return interpreter.invoke
 

@@ -1,0 +1,174 @@
+"""What an export returns: a file or folder, and what its verification found."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_roots.export.choice import Choice
+from keras_roots.tables import Table
+
+# Largest difference to Keras, relative to its largest output: float32 summed in other orders;
+# float16 weights have 11 bits.
+_LARGEST = {"float32": 1e-4, "float16": 2e-2}
+# Root mean square of the difference, relative to that of the outputs: eight bits lose
+# something (a quarter in a ResNet-50 of random weights), and a wrong file nearly all.
+_ROOT_MEAN_SQUARE = {"dynamic": 0.5, "int8": 0.5, "int8x16": 0.5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A verified export.
+
+    Attributes:
+        path: the file or folder.
+        format: "tflite", "savedmodel", "xla", "stablehlo" or "onnx".
+        precision: of `convert.PRECISIONS`.
+        size: in bytes, of all files.
+        runtime: where it was run.
+        images: number of inputs on which it was compared with Keras.
+        max_difference, mean_difference: largest and mean absolute difference
+            of an output value.
+        top1_agreement: share of inputs (0-1) whose largest output is at the
+            same place in both; None if it is no [batch, values].
+        operators: number of operators of each kind, such as CONV_2D.
+        delegates: of a TFLite file, how many parts of it XNNPACK runs.
+        outside: the operators that XNNPACK does not run, by kind.
+        choices: the lowering of each layer that has several, with its reason.
+        metadata: what is attached.
+        notes: what whoever uses it should know.
+        usage: the lines that run it.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    size: int
+    runtime: str
+    images: int
+    max_difference: float
+    mean_difference: float
+    top1_agreement: float | None
+    operators: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    delegates: int | None = None
+    outside: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    usage: str = ""
+
+    def report(self) -> str:
+        """All that a person wants to know of it, in lines."""
+        lines = [f"{self.path}: {self.size:,} bytes, {self.format}, {self.precision}"]
+        if self.operators:
+            lines.append(f"operators: {_counted(self.operators)}")
+        if self.delegates is not None:
+            lines.append(f"XNNPACK: {self._delegated()}")
+        agreement = (
+            "" if self.top1_agreement is None else f", top-1 agreement {self.top1_agreement:.1%}"
+        )
+        lines.append(
+            f"compared with Keras on {self.images} inputs, in {self.runtime}: largest difference "
+            f"{self.max_difference:.2g}, mean {self.mean_difference:.2g}{agreement}"
+        )
+        lines += [f"note: {note}" for note in self.notes]
+        if self.choices:
+            lines += ["", self.lowerings().text()]
+        if self.usage:
+            lines += ["", "To run it:", "", self.usage]
+        return "\n".join(lines)
+
+    def _delegated(self) -> str:
+        if not self.delegates:
+            return "runs none of it; LiteRT's own kernels do"
+        pieces = "one piece" if self.delegates == 1 else f"{self.delegates} pieces"
+        if not self.outside:
+            return f"runs all of it, in {pieces}"
+        return f"runs {pieces} of it, and not {_counted(self.outside)}"
+
+    def lowerings(self) -> Table:
+        """How layers are computed; layers of one shape share a row."""
+        rows: dict[tuple[str, ...], list[str]] = {}
+        for each in self.choices:
+            key = (str(each.shape), each.lowering, each.reason)
+            rows.setdefault(key, []).append(each.layer)
+        return Table(
+            ("layer", "shape", "lowering", "why"),
+            [
+                (names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), *row)
+                for row, names in rows.items()
+            ],
+            left=4,
+        )
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+
+
+def check(
+    actual: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    precision: str,
+    tolerance: float | None = None,
+) -> None:
+    """Raises unless each output is near enough to Keras's.
+
+    Args:
+        actual, expected: arrays in the same order.
+        precision: decides what is measured, and what is near.
+        tolerance: in place of what the precision allows: of float32 and
+            float16 for the largest difference relative to the largest output,
+            of others for the root mean square relative to the outputs' own.
+
+    Raises:
+        RuntimeError: it is not.
+    """
+    for ours, theirs in zip(actual, expected, strict=True):
+        if ours.shape != theirs.shape:
+            raise RuntimeError(
+                f"An output of the converted model has the shape {ours.shape}, and Keras's "
+                f"{theirs.shape}; no file was written."
+            )
+        difference = np.abs(ours.astype(np.float64) - theirs)
+        if precision in _LARGEST:
+            found, share = float(difference.max(initial=0)), tolerance or _LARGEST[precision]
+            allowed = share * float(np.abs(theirs).max(initial=0))
+            measure = "by up to"
+        else:
+            found = float(np.sqrt(np.mean(np.square(difference))))
+            share = tolerance or _ROOT_MEAN_SQUARE[precision]
+            allowed = share * float(np.sqrt(np.mean(np.square(theirs.astype(np.float64)))))
+            measure = "in root mean square (before a softmax) by"
+        if not found <= allowed:  # So that NaN fails too.
+            raise RuntimeError(
+                f"The converted model's outputs differ from Keras's {measure} {found:.3g}, where "
+                f"{allowed:.3g} is allowed, {share:g} of the outputs' own; no file was written."
+                + (
+                    " Are the images for calibration like those that the model sees?"
+                    if precision.startswith("int8")
+                    else ""
+                )
+            )
+
+
+def differences(
+    actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]
+) -> dict[str, float | None]:
+    """The figures of an `Artifact` that compare it with Keras."""
+    all_of_them = np.concatenate(
+        [
+            np.abs(ours.astype(np.float64) - theirs).ravel()
+            for ours, theirs in zip(actual, expected, strict=True)
+        ]
+    )
+    agreement = None
+    if len(expected) == 1 and expected[0].ndim == 2:
+        agreement = float(np.mean(actual[0].argmax(-1) == expected[0].argmax(-1)))
+    return {
+        "max_difference": float(all_of_them.max()),
+        "mean_difference": float(all_of_them.mean()),
+        "top1_agreement": agreement,
+    }

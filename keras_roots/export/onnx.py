@@ -1,0 +1,134 @@
+"""ONNX files, by Keras's own export, verified in ONNX Runtime.
+
+Groups stay groups (the attribute of Conv). Folding and fusing are left to the runtime, which does
+so when it loads.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_roots import lowering
+from keras_roots.export import attachments, metadata
+from keras_roots.export.artifact import Artifact, check, differences
+from keras_roots.export.exportable import Exportable, Inputs, check_labels, exportable
+from keras_roots.export.inference_graph import Convolution, inference_graph
+from keras_roots.files import refuse_existing, replacing
+from keras_roots.reporting import silent
+from keras_roots.requirements import require_extras
+
+_USAGE = """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession({path!r}, providers=["CPUExecutionProvider"])
+outputs = session.run(None, {inputs})  # float32, [batch, ...]"""
+
+
+def export_onnx(
+    model: keras.Model,
+    path: str | os.PathLike,
+    images: Inputs,
+    *,
+    preprocessing: str = "none",
+    labels: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    overwrite: bool = True,
+    report: Callable[[str], object] = silent,
+) -> Artifact:
+    """Writes an ONNX file of any batch size, once ONNX Runtime computes what Keras does.
+
+    Args:
+        model, images, labels, tolerance, overwrite, report: as of
+            `export_tflite`.
+        path: of the file to write, conventionally `*.onnx`.
+        preprocessing: with which the model was trained, for the metadata.
+
+    Raises:
+        ValueError: the model or an argument is not as above.
+        RuntimeError: it cannot be converted, or does not compute what the model
+            does, or grouped convolutions were split; nothing is written.
+        ModuleNotFoundError: the extra "onnx" is not installed.
+        FileExistsError: the file is there, and is not to be replaced.
+        FileNotFoundError: the folder of `path` does not exist.
+    """
+    require_extras("The export to ONNX", dict.fromkeys(("tf2onnx", "onnx", "onnxruntime"), "onnx"))
+    if not overwrite:
+        refuse_existing(path)
+    ready = exportable(model, images, preprocessing, "The export to ONNX")
+    check_labels(labels, ready)
+    import onnx
+
+    with replacing(path) as temporary:
+        report(f"converting '{ready.model.name}' to ONNX")
+        # Keras logs to standard output, which is the caller's.
+        with lowering.forced("native"), contextlib.redirect_stdout(io.StringIO()):
+            try:
+                ready.model.export(temporary, format="onnx", verbose=False)
+            except Exception as error:  # tf2onnx has its own kinds.
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise RuntimeError(
+                    f"'{ready.model.name}' cannot be converted to ONNX: {reason}"
+                ) from error
+        network = onnx.load(temporary)
+        operators = _operators(network, ready)
+        actual = _run(temporary, ready)
+        check(actual, ready.expected, "float32", tolerance)
+        comparison = differences(actual, ready.expected)
+        attached = metadata.metadata(
+            ready,
+            precision="float32",
+            batch=None,
+            comparison={"images": len(ready.inputs[0]), **comparison},
+            labels=labels,
+        )
+        for name, text in attachments.texts(attached, labels).items():
+            network.metadata_props.add(key=name, value=text)
+        onnx.save(network, temporary)
+        check(_run(temporary, ready), actual, "float32")
+        size = temporary.stat().st_size
+    names = ", ".join(f"{value.name!r}: images" for value in network.graph.input)
+    return Artifact(
+        path=Path(path),
+        format="onnx",
+        precision="float32",
+        size=size,
+        runtime="ONNX Runtime",
+        images=len(ready.inputs[0]),
+        operators=operators,
+        metadata=attached,
+        usage=_USAGE.format(path=str(path), inputs=f"{{{names}}}"),
+        **comparison,
+    )
+
+
+def _operators(network: Any, ready: Exportable) -> dict[str, int]:
+    kinds: dict[str, int] = {}
+    grouped = 0
+    for node in network.graph.node:
+        kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
+        grouped += any(each.name == "group" and each.i > 1 for each in node.attribute)
+    expected = sum(
+        step.operation.groups > 1
+        for step in inference_graph(ready.model).steps
+        if isinstance(step.operation, Convolution)
+    )
+    if grouped < expected:
+        raise RuntimeError(
+            f"The conversion of '{ready.model.name}' has {grouped} grouped convolutions, where the "
+            f"model has {expected}: others were split in their groups. No file was written."
+        )
+    return kinds
+
+
+def _run(path: Path, ready: Exportable) -> list[np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    return session.run(None, dict(zip(names, ready.inputs, strict=True)))
