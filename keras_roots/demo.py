@@ -17,7 +17,7 @@ import numpy as np
 from keras_roots import data, intervals
 from keras_roots.benchmark import litert
 from keras_roots.cost import cost
-from keras_roots.export import TFLiteArtifact, export_tflite
+from keras_roots.export import Artifact, export_tflite
 from keras_roots.files import refuse_contents, replacing, results_folder
 from keras_roots.measure import Timings, conditions, describe
 from keras_roots.models import RootNIN
@@ -52,7 +52,7 @@ class Result:
     images: int
     parameters: int
     macs: int
-    artifact: TFLiteArtifact
+    artifact: Artifact
     latency: Timings
 
     @property
@@ -139,10 +139,7 @@ def run(
             model, folder / f"nin_{name}.tflite", images.test_images[:_IMAGES_TO_VERIFY]
         )
         written.append(artifact.path)
-        report(
-            f"{artifact.path.name}: verified on {artifact.images} images, largest difference to "
-            f"Keras {artifact.max_difference:.1e}, top-1 agreement {artifact.top1_agreement:.0%}"
-        )
+        report(f"{artifact.path.name}: {artifact.comparison}")
         trained[name] = (correct, len(images.test_images), counts.parameters, counts.macs)
 
     report("\nTiming both files in turns ...")

@@ -45,11 +45,11 @@ class Graph:
 
 def is_graph(layer: Any) -> bool:
     """Whether it is a model whose calls can be listed."""
-    return isinstance(layer, keras.Model) and hasattr(_graph_of(layer), "_nodes_by_depth")
+    return isinstance(layer, keras.Model) and hasattr(functional(layer), "_nodes_by_depth")
 
 
-def _graph_of(model: keras.Model) -> Any:
-    # A Sequential model keeps its graph in a functional one, once it is built.
+def functional(model: keras.Model) -> Any:
+    """The model that has the graph: a Sequential one keeps its own in another, once it is built."""
     return model._functional if isinstance(model, keras.Sequential) else model
 
 
@@ -76,7 +76,7 @@ def trace(model: keras.Model) -> Graph:
     numbers = itertools.count()
 
     def visit(model: keras.Model, known: dict[int, int], prefix: str) -> tuple[int, ...]:
-        graph = _graph_of(model)
+        graph = functional(model)
         for depth in sorted(graph._nodes_by_depth, reverse=True):
             for node in graph._nodes_by_depth[depth]:
                 if node.is_input or any(id(tensor) not in known for tensor in node.input_tensors):
@@ -97,7 +97,7 @@ def trace(model: keras.Model) -> Graph:
                 known.update(zip(map(id, node.outputs), made, strict=True))
         return tuple(known[id(tensor)] for tensor in graph.outputs)
 
-    tensors = _graph_of(model).inputs
+    tensors = functional(model).inputs
     inputs = tuple(next(numbers) for _ in tensors)
     outputs = visit(model, dict(zip(map(id, tensors), inputs, strict=True)), "")
     shapes = tuple(tuple(tensor.shape) for tensor in tensors)
@@ -109,7 +109,7 @@ def _bound(model: keras.Model, node: Any) -> Iterator[tuple[int, int]]:
     arguments = node.arguments
     # Others than the first, such as masks, are no inputs of its graph.
     given = arguments.args[0] if arguments.args else arguments.kwargs["inputs"]
-    graph = _graph_of(model)
+    graph = functional(model)
     if isinstance(given, dict) and not isinstance(model.input, dict):
         given = [given.get(tensor.name) for tensor in graph.inputs]
     for inner, outer in zip(graph.inputs, keras.tree.flatten(given), strict=True):

@@ -7,7 +7,7 @@ import pytest
 
 import keras_roots
 from keras_roots import data, demo
-from keras_roots.export import TFLiteArtifact
+from keras_roots.export.artifact import Artifact, Comparison
 from keras_roots.measure import Timings
 
 
@@ -42,7 +42,8 @@ def test_the_whole_job_on_a_few_images(tmp_path, capsys):
 
 
 def result(topology, correct, parameters, macs, seconds):
-    artifact = TFLiteArtifact(None, 2048, "float32", {}, (), 1, 0.0, 1.0)
+    comparison = Comparison("LiteRT", 1, 0.0, 0.0, 1.0)
+    artifact = Artifact(None, "tflite", "float32", 2048, comparison)
     return demo.Result(topology, correct, 100, parameters, macs, artifact, Timings(seconds))
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import tensorflow as tf
 
 import keras_roots
 from keras_roots import export
-from keras_roots.export import interpreter, tflite
+from keras_roots.export import interpreter, operator_check, tflite
+from keras_roots.export.exportable import exportable
 from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
@@ -16,6 +19,11 @@ from keras_roots.lowering import ways
 @pytest.fixture(scope="module", name="images")
 def make_images():
     return np.random.default_rng(0).uniform(0, 1, size=(5, 32, 32, 3)).astype(np.float32)
+
+
+def many(images):
+    """As many as a calibration takes without a warning."""
+    return np.resize(images, (32, *images.shape[1:]))
 
 
 @pytest.mark.parametrize("root", [1, 8])
@@ -32,14 +40,14 @@ def test_one_operator_for_each_convolution(tmp_path, images, root):
         "SOFTMAX",
     }
     assert (artifact.path, artifact.size) == (path, path.stat().st_size)
-    assert (artifact.images, artifact.top1_agreement) == (5, 1.0)
+    assert (artifact.comparison.images, artifact.comparison.top1_agreement) == (5, 1.0)
     assert [file.name for file in tmp_path.iterdir()] == ["nin.tflite"]
 
     run = interpreter.make_interpreter(path).get_signature_runner()
     (scores,) = run(images=images[:1]).values()
     expected = model.predict(images[:1], verbose=0)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    assert artifact.max_difference <= 1e-5
+    assert artifact.comparison.max_difference <= 1e-5
 
 
 def test_a_convolution_split_in_its_groups_is_refused(tmp_path, images, monkeypatch):
@@ -54,13 +62,15 @@ def test_wrong_outputs_are_refused_and_an_old_file_stays(tmp_path, images, monke
     path = tmp_path / "nin.tflite"
     path.write_bytes(b"old")
     model, other = keras_roots.RootNIN(), keras_roots.RootNIN()
-    graph = inference_graph(other)
-    content = tflite.convert_graph(other, graph, "float32", None)
-    monkeypatch.setattr(tflite, "convert_graph", lambda *_: content)
+    wrong = exportable(other, images, "none", "")
+    content = tflite.convert_graph(wrong, wrong.graph.without_softmax(), "float32")
+    monkeypatch.setattr(tflite, "convert_graph", lambda *_, **__: content)
     with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
         export.export_tflite(model, path, images)
     assert path.read_bytes() == b"old"
-    monkeypatch.setattr(tflite, "inference_graph", lambda _: graph)
+    ready = exportable(model, images, "none", "")
+    mixed = dataclasses.replace(wrong, expected=ready.expected, scores=ready.scores)
+    monkeypatch.setattr(tflite, "exportable", lambda *_: mixed)
     with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
         export.export_tflite(model, path, images)
     assert [file.name for file in tmp_path.iterdir()] == ["nin.tflite"]
@@ -84,7 +94,7 @@ def test_operators_that_litert_lacks_are_refused(tmp_path, images, monkeypatch):
     with pytest.raises(RuntimeError, match="cannot be converted to TFLite"):
         export.export_tflite(model, tmp_path / "a.tflite", images)
 
-    def convert_as_custom(*_):
+    def convert_as_custom(*_, **__):
         function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
         converter.allow_custom_ops = True
@@ -101,11 +111,11 @@ def test_a_conversion_that_lost_its_variables_is_refused(monkeypatch):
         Operator("VAR_HANDLE", "", (), ()),
         Operator("CONV_2D", "", ((1, 8, 8, 3), (4, 1, 1, 3)), ()),
     ]
-    monkeypatch.setattr(tflite, "operators", lambda _: lost)
+    monkeypatch.setattr(operator_check, "operators", lambda _: lost)
     # What the converter makes of a Keras model that it is handed beside its function: from some
     # versions of TensorFlow this, without an error; others abort the process.
     with pytest.raises(RuntimeError, match="VAR_HANDLE"):
-        tflite._check_operators(b"", inference_graph(keras_roots.RootNIN(root=1)))
+        operator_check.check_operators(b"", inference_graph(keras_roots.RootNIN(root=1)))
 
 
 def test_convolutions_that_are_no_layers_of_ours(tmp_path, images):
@@ -153,8 +163,6 @@ def test_bad_arguments(tmp_path, images):
         export.export_tflite(model, path, images[:0])
     with pytest.raises(FileNotFoundError, match="no folder"):
         export.export_tflite(model, tmp_path / "missing" / "nin.tflite", images)
-    with pytest.raises(ValueError, match="one output of shape"):
-        export.export_tflite(keras_roots.RootNIN(include_top=False), path, images)
     inputs = keras.Input((None, None, 3))
     pooled = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     with pytest.raises(ValueError, match="leaves it open"):
@@ -208,7 +216,9 @@ def make_trained(images):
 
 def test_int8(tmp_path, images, trained):
     path = tmp_path / "model.tflite"
-    artifact = export.export_tflite(trained, path, images, precision="int8", calibration=images)
+    artifact = export.export_tflite(
+        trained, path, images, precision="int8", calibration=many(images)
+    )
     assert artifact.precision == "int8"
     assert [each.lowering for each in artifact.choices] == ["folded", "packed-2"]
     # All but the softmax at the end is in integers.
@@ -224,11 +234,11 @@ def test_int8(tmp_path, images, trained):
 
 
 def test_packing_leaves_int8s_scales_as_they_were(images, trained):
-    graph = simplify(inference_graph(trained))
+    ready = exportable(trained, images, "none", "")
     scales = {}
     for name in ("native", "packed-4", "packed-1"):
-        lowered = graph.with_lowerings({"grouped": name})
-        content = tflite.convert_graph(trained, lowered, "int8", images)
+        lowered = ready.graph.with_lowerings({"grouped": name})
+        content = tflite.convert_graph(ready, lowered, "int8", (images,))
         scales[name] = kernel_scales(content)
         groups = [each.groups for each in operators(content) if each.kind == "CONV_2D"]
         assert groups == [1, {"native": 8, "packed-4": 4, "packed-1": 1}[name]]
@@ -240,28 +250,33 @@ def test_packing_leaves_int8s_scales_as_they_were(images, trained):
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_each_lowering_gives_the_same_file_but_for_rounding(images, trained, precision):
-    graph = simplify(inference_graph(trained)).without_softmax()
-    expected = tflite._outputs(graph, images)
+    ready = exportable(trained, images, "none", "")
+    graph = ready.graph.without_softmax()
+    (expected,) = ready.scores
     tolerance = 1e-5 if precision == "float32" else 0.1
     for first in ("native", "folded"):
         for grouped in ("native", "packed-1", "packed-2", "packed-4", "split"):
             lowered = graph.with_lowerings({"first": first, "grouped": grouped})
-            content = tflite.convert_graph(trained, lowered, precision, images)
+            content = tflite.convert_graph(ready, lowered, precision, (images,))
             actual = interpreter.run(content, images)
             assert np.abs(actual - expected).max() <= tolerance * np.ptp(expected)
 
 
 def test_int8_that_is_wrong_is_refused(tmp_path, images, trained):
-    with pytest.raises(RuntimeError, match=r"half of the outputs' own.*calibration"):
+    with pytest.raises(RuntimeError, match=r"0.5 of the outputs' own.*calibration"):
         export.export_tflite(
-            trained, tmp_path / "a.tflite", images, precision="int8", calibration=images * 1e-4
+            trained,
+            tmp_path / "a.tflite",
+            images,
+            precision="int8",
+            calibration=many(images) * 1e-4,
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_operators_alone_are_the_network(images, trained):
-    graph = simplify(inference_graph(trained))
-    content = tflite.convert_graph(trained, graph, "float32", None)
+    ready = exportable(trained, images, "none", "")
+    content = tflite.convert_graph(ready, ready.graph, "float32")
     x = images[:1]
     for operator in operators(content, cut=True):
         alone = interpreter.make_interpreter(operator.file)
@@ -276,7 +291,7 @@ def test_operators_alone_are_the_network(images, trained):
 def test_bad_arguments_of_int8_and_lowering(tmp_path, images):
     model, path = keras_roots.RootNIN(), tmp_path / "nin.tflite"
     for arguments, message in (
-        ({"precision": "int4"}, "precision as one of: float32, int8.*'int4'"),
+        ({"precision": "int4"}, "precision as one of: float32, float16, .*'int4'"),
         ({"precision": "int8"}, "one image or more of shape .* to calibrate int8 with"),
         ({"precision": "int8", "calibration": images[:, 1:]}, "to calibrate int8 with"),
         ({"lowering": "fast"}, "lowering as one of: auto, tuned, native"),
@@ -328,7 +343,7 @@ def test_unusual_models(tmp_path, precision):
         model = keras.Model(image, outputs)
         images = np.random.default_rng(0).normal(size=(4, *image.shape[1:])).astype(np.float32)
         artifact = export.export_tflite(
-            model, tmp_path / "a.tflite", images, precision=precision, calibration=images
+            model, tmp_path / "a.tflite", images, precision=precision, calibration=many(images)
         )
         (expected,) = keras.tree.flatten(model.predict(images, verbose=0))
         actual = interpreter.run(artifact.path.read_bytes(), images)
@@ -370,13 +385,13 @@ def test_networks_on_photographs(tmp_path, crops, network, options, precision):
             layer.momentum = 0.0
     model(crops[:6], training=True)  # Statistics as after training, though not the weights.
     artifact = export.export_tflite(
-        model, tmp_path / "a.tflite", crops[6:], precision=precision, calibration=crops[:6]
+        model, tmp_path / "a.tflite", crops[6:], precision=precision, calibration=many(crops[:6])
     )
-    assert artifact.images == 6
+    assert artifact.comparison.images == 6
     expected = model.predict(crops[6:], verbose=0)
     actual = interpreter.run(artifact.path.read_bytes(), crops[6:])
     if precision == "float32":
         np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
-        assert artifact.top1_agreement == 1
+        assert artifact.comparison.top1_agreement == 1
     # Random weights amplify what rounding to eight bits loses; a wrong file has nothing of it.
     assert np.corrcoef(actual.ravel(), expected.ravel())[0, 1] > 0.9

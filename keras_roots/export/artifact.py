@@ -19,6 +19,35 @@ _ROOT_MEAN_SQUARE = {"dynamic": 0.5, "int8": 0.5, "int8x16": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How far an artifact is from Keras.
+
+    Attributes:
+        runtime: where the artifact was run.
+        images: number of inputs that both were given.
+        max_difference, mean_difference: largest and mean absolute difference
+            of an output value.
+        top1_agreement: share of inputs (0-1) whose largest output is at the
+            same place in both; None if it is no [batch, values].
+    """
+
+    runtime: str
+    images: int
+    max_difference: float
+    mean_difference: float
+    top1_agreement: float | None
+
+    def __str__(self) -> str:
+        agreement = (
+            "" if self.top1_agreement is None else f", top-1 agreement {self.top1_agreement:.1%}"
+        )
+        return (
+            f"compared with Keras on {self.images} inputs, in {self.runtime}: largest difference "
+            f"{self.max_difference:.2g}, mean {self.mean_difference:.2g}{agreement}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Artifact:
     """A verified export.
 
@@ -27,12 +56,7 @@ class Artifact:
         format: "tflite", "savedmodel", "xla", "stablehlo" or "onnx".
         precision: of `convert.PRECISIONS`.
         size: in bytes, of all files.
-        runtime: where it was run.
-        images: number of inputs on which it was compared with Keras.
-        max_difference, mean_difference: largest and mean absolute difference
-            of an output value.
-        top1_agreement: share of inputs (0-1) whose largest output is at the
-            same place in both; None if it is no [batch, values].
+        comparison: with Keras.
         operators: number of operators of each kind, such as CONV_2D.
         delegates: of a TFLite file, how many parts of it XNNPACK runs.
         outside: the operators that XNNPACK does not run, by kind.
@@ -46,11 +70,7 @@ class Artifact:
     format: str
     precision: str
     size: int
-    runtime: str
-    images: int
-    max_difference: float
-    mean_difference: float
-    top1_agreement: float | None
+    comparison: Comparison
     operators: Mapping[str, int] = dataclasses.field(default_factory=dict)
     delegates: int | None = None
     outside: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -66,13 +86,7 @@ class Artifact:
             lines.append(f"operators: {_counted(self.operators)}")
         if self.delegates is not None:
             lines.append(f"XNNPACK: {self._delegated()}")
-        agreement = (
-            "" if self.top1_agreement is None else f", top-1 agreement {self.top1_agreement:.1%}"
-        )
-        lines.append(
-            f"compared with Keras on {self.images} inputs, in {self.runtime}: largest difference "
-            f"{self.max_difference:.2g}, mean {self.mean_difference:.2g}{agreement}"
-        )
+        lines.append(str(self.comparison))
         lines += [f"note: {note}" for note in self.notes]
         if self.choices:
             lines += ["", self.lowerings().text()]
@@ -154,11 +168,11 @@ def check(
             )
 
 
-def differences(
-    actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]
-) -> dict[str, float | None]:
-    """The figures of an `Artifact` that compare it with Keras."""
-    all_of_them = np.concatenate(
+def compare(
+    actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], runtime: str
+) -> Comparison:
+    """Compares outputs [examples, ...] with Keras's."""
+    differences = np.concatenate(
         [
             np.abs(ours.astype(np.float64) - theirs).ravel()
             for ours, theirs in zip(actual, expected, strict=True)
@@ -167,8 +181,10 @@ def differences(
     agreement = None
     if len(expected) == 1 and expected[0].ndim == 2:
         agreement = float(np.mean(actual[0].argmax(-1) == expected[0].argmax(-1)))
-    return {
-        "max_difference": float(all_of_them.max()),
-        "mean_difference": float(all_of_them.mean()),
-        "top1_agreement": agreement,
-    }
+    return Comparison(
+        runtime=runtime,
+        images=len(expected[0]),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        top1_agreement=agreement,
+    )

@@ -1,8 +1,9 @@
 """What is attached to a file of one piece: labels and metadata, as a ZIP archive at its end.
 
-Readers of TFLite files (and of JAX's exported functions) begin at the start and ignore what follows, and
-readers of ZIP archives begin at the end: `unzip model.tflite` gives metadata.json and labels.txt,
-and so does Python's `zipfile`. TensorFlow Lite's own metadata have the form of files so attached.
+Readers of TFLite files (and of JAX's exported functions) begin at the start and ignore what
+follows, and readers of ZIP archives begin at the end: `unzip model.tflite` gives metadata.json and
+labels.txt, and so does Python's `zipfile`. The files of TensorFlow Lite's own metadata are attached
+in the same way.
 """
 
 import io

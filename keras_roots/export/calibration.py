@@ -76,7 +76,7 @@ def load_images(
     return preprocessed(pixels, preprocessing)
 
 
-def sample_photographs(shape: tuple[int, int, int], count: int) -> np.ndarray | None:
+def sample_photographs(shape: tuple[int, ...], count: int) -> np.ndarray | None:
     """Parts of scikit-learn's two photographs, of 0 to 255: float32 [count, *shape].
 
     The same for the same arguments; None if scikit-learn is not installed.

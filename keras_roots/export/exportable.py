@@ -136,12 +136,13 @@ def _outputs(graph: InferenceGraph, inputs: Sequence[np.ndarray]) -> tuple[np.nd
 
 def _structured(model: keras.Model, arrays: list[np.ndarray]) -> Any:
     """Arrays as the model takes them: one, a list, or a dictionary of names."""
-    return keras.tree.pack_sequence_as(model.input, arrays)
+    return keras.tree.pack_sequence_as(graphs.functional(model).input, arrays)
 
 
 def _output_names(model: keras.Model) -> list[str]:
-    if isinstance(model.output, dict):
-        return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(model.output)]
+    outputs = graphs.functional(model).output
+    if isinstance(outputs, dict):
+        return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)]
     return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 

@@ -5,13 +5,14 @@ convolutions before it, pixels that nobody reads not computed, ...), weights as
 constants, and the lowering of each convolution for where it is to run.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import keras
 
 from keras_roots import lowering
 from keras_roots.auxiliary_heads import without_auxiliary_heads
-from keras_roots.export.exportable import require_exportable
+from keras_roots.export.exportable import Exportable, require_exportable
 from keras_roots.export.inference_graph import InferenceGraph, inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.lowering import choice
@@ -77,6 +78,17 @@ def context_of(*, jit_compile: bool, target: Target | None) -> str:
     if target == "gpu":
         return "accelerator"
     return "xla-cpu" if jit_compile else "tensorflow-cpu"
+
+
+def function_of(ready: Exportable, context: str) -> Callable:
+    """From inputs to a dictionary of outputs, with the lowerings of `context`, not yet traced."""
+    graph = lowered(ready.graph, context)
+
+    def infer(*inputs):
+        with lowering.traced_for(context):  # For layers that are called as they are.
+            return ready.function(graph)(*inputs)
+
+    return infer
 
 
 def lowered(graph: InferenceGraph, context: str) -> InferenceGraph:

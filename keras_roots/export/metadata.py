@@ -1,5 +1,6 @@
-"""What a file says of itself: what it takes and gives, what it was made of, and how it was tried."""
+"""What a file says of itself: what it takes and gives, is made of, and how it was verified."""
 
+import dataclasses
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_roots.cost import cost
+from keras_roots.export.artifact import Comparison
 from keras_roots.export.calibration import default_resize
 from keras_roots.export.exportable import Exportable
 from keras_roots.measure import versions
@@ -27,7 +29,7 @@ def metadata(
     *,
     precision: str,
     batch: int | None,
-    comparison: Mapping[str, Any],
+    comparison: Comparison,
     calibration_images: int = 0,
     labels: Sequence[str] | None = None,
     integers: Mapping[str, Any] | None = None,
@@ -39,7 +41,7 @@ def metadata(
         ready: what was exported.
         precision: of the file.
         batch: of its inputs; None: any.
-        comparison: figures of the verification.
+        comparison: of the verification.
         calibration_images: how many gave int8 its ranges.
         labels: names of the classes.
         integers: of inputs and outputs that are integers, by name: type,
@@ -85,7 +87,7 @@ def metadata(
         "parameters": counts.parameters,
         "multiply_accumulates": counts.macs,
         "calibration_images": calibration_images,
-        "verification": {key: value for key, value in comparison.items()},
+        "verification": dataclasses.asdict(comparison),
         "versions": versions(),
         "git_revision": _git_revision(),
         **more,
@@ -100,9 +102,8 @@ def kind_of(ready: Exportable) -> str:
     if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
         return "probabilities"
     last = ready.model.outputs[0]._keras_history.operation
-    return (
-        "scores" if isinstance(last, (keras.layers.Dense, keras.layers.Activation)) else "features"
-    )
+    is_classifier = isinstance(last, (keras.layers.Dense, keras.layers.Activation))
+    return "scores" if is_classifier else "features"
 
 
 def root_of(model: keras.Model) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_roots import lowering
 from keras_roots.export import attachments, metadata
-from keras_roots.export.artifact import Artifact, check, differences
+from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Exportable, Inputs, check_labels, exportable
 from keras_roots.export.inference_graph import Convolution, inference_graph
 from keras_roots.files import refuse_existing, replacing
@@ -79,12 +79,12 @@ def export_onnx(
         operators = _operators(network, ready)
         actual = _run(temporary, ready)
         check(actual, ready.expected, "float32", tolerance)
-        comparison = differences(actual, ready.expected)
+        comparison = compare(actual, ready.expected, "ONNX Runtime")
         attached = metadata.metadata(
             ready,
             precision="float32",
             batch=None,
-            comparison={"images": len(ready.inputs[0]), **comparison},
+            comparison=comparison,
             labels=labels,
         )
         for name, text in attachments.texts(attached, labels).items():
@@ -98,12 +98,10 @@ def export_onnx(
         format="onnx",
         precision="float32",
         size=size,
-        runtime="ONNX Runtime",
-        images=len(ready.inputs[0]),
+        comparison=comparison,
         operators=operators,
         metadata=attached,
         usage=_USAGE.format(path=str(path), inputs=f"{{{names}}}"),
-        **comparison,
     )
 
 

@@ -49,7 +49,8 @@ def _is_grouped(operation) -> bool:
 def delegated(content: bytes) -> tuple[int, dict[str, int]]:
     """In how many parts XNNPACK runs a file, and the operators that it does not run, by kind."""
     interpreter = make_interpreter(content)
-    delegates, others = [], []
+    delegates: list[dict] = []
+    others: list[dict] = []
     # Private to LiteRT, which has no public way to ask; operators that a delegate took stay listed.
     for operator in interpreter._get_ops_details():
         kind = delegates if operator["op_name"] == "DELEGATE" else others

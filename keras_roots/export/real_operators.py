@@ -67,16 +67,12 @@ def _on_real_numbers(content: bytes, wanted: list[str]) -> bytes:
             if types != {schema.TensorType.INT8} or constant:
                 continue
             operator.inputs, operator.outputs = [real(n) for n in given], [real(n) for n in made]
+            before = zip(given, operator.inputs, strict=True)
+            after = zip(operator.outputs, made, strict=True)
             operators[-1:] = [
-                *(
-                    conversion("DEQUANTIZE", n, r)
-                    for n, r in zip(given, operator.inputs, strict=True)
-                ),
+                *(conversion("DEQUANTIZE", *places) for places in before),
                 operator,
-                *(
-                    conversion("QUANTIZE", r, n)
-                    for n, r in zip(made, operator.outputs, strict=True)
-                ),
+                *(conversion("QUANTIZE", *places) for places in after),
             ]
         graph.operators = operators
     return flatbuffer.packed(model)

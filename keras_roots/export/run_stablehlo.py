@@ -5,6 +5,7 @@ It is of one batch size: examples are taken in pieces of that, the last filled u
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,5 +21,5 @@ if __name__ == "__main__":
         places = np.minimum(np.arange(first, first + batch), count - 1)
         made = exported.call(*(array[places] for array in given))
         pieces.append({name: np.asarray(tensor) for name, tensor in made.items()})
-    whole = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
+    whole: dict[str, Any] = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
     np.savez(outputs, **whole)

@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from keras_roots import lowering
 from keras_roots.export import attachments, metadata, warmup
-from keras_roots.export.artifact import Artifact, check, differences
+from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Inputs, check_labels, exportable
-from keras_roots.export.inference_function import Target, context_of, lowered
+from keras_roots.export.inference_function import Target, context_of, function_of
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.separately import run_separately
 from keras_roots.files import refuse_existing, replacing_folder
@@ -73,12 +71,7 @@ def export_savedmodel(
     check_labels(labels, ready)
     import tensorflow as tf
 
-    graph = lowered(ready.graph, context)
-
-    def infer(*inputs):
-        with lowering.traced_for(context):  # For layers that are called as they are.
-            return ready.function(graph)(*inputs)
-
+    infer = function_of(ready, context)
     with replacing_folder(path) as temporary:
         report(f"tracing '{ready.model.name}'")
         holder = tf.Module()
@@ -96,13 +89,14 @@ def export_savedmodel(
         )
         actual = ready.in_order(outputs)
         check(actual, ready.expected, "float32", tolerance)
-        comparison = differences(actual, ready.expected)
-        runtime = f"TensorFlow, {'XLA, ' if jit_compile else ''}{'GPU' if on_gpu else 'CPU'}"
+        kernels, device = "XLA" if jit_compile else "its own kernels", "GPU" if on_gpu else "CPU"
+        runtime = f"TensorFlow ({kernels}, {device}), in another process"
+        comparison = compare(actual, ready.expected, runtime)
         attached = metadata.metadata(
             ready,
             precision="float32",
             batch=None,
-            comparison={"images": len(ready.inputs[0]), "runtime": runtime, **comparison},
+            comparison=comparison,
             labels=labels,
             context=context,
         )
@@ -118,14 +112,12 @@ def export_savedmodel(
         format="xla" if jit_compile else "savedmodel",
         precision="float32",
         size=size,
-        runtime=f"{runtime}, in another process",
-        images=len(ready.inputs[0]),
+        comparison=comparison,
         metadata=attached,
         notes=(f"requests to warm TensorFlow Serving up with are of batch {_listed(batches)}",),
         usage=_USAGE.format(
             path=str(path), inputs=inputs, outputs=f"a dictionary of {_listed(ready.output_names)}"
         ),
-        **comparison,
     )
 
 

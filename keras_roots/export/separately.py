@@ -6,8 +6,8 @@ The programs are the files beside this one, run as scripts; inputs and outputs g
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ _PROGRAMS = {"tensorflow": "run_savedmodel.py", "jax": "run_stablehlo.py"}
 
 
 def run_separately(
-    runtime: str, artifact: Path, inputs: Mapping[str, np.ndarray], *, on_cpu: bool = True
+    runtime: str, artifact: Path, inputs: dict[str, Any], *, on_cpu: bool = True
 ) -> dict[str, np.ndarray]:
     """Outputs of an artifact by their names, of inputs by theirs.
 

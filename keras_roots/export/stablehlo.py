@@ -10,11 +10,10 @@ from pathlib import Path
 
 import keras
 
-from keras_roots import lowering
 from keras_roots.export import attachments, metadata
-from keras_roots.export.artifact import Artifact, check, differences
+from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Inputs, check_labels, exportable
-from keras_roots.export.inference_function import Target, context_of, lowered
+from keras_roots.export.inference_function import Target, context_of, function_of
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.separately import run_separately
 from keras_roots.files import refuse_existing, replacing
@@ -44,7 +43,7 @@ def export_stablehlo(
     overwrite: bool = True,
     report: Callable[[str], object] = silent,
 ) -> Artifact:
-    """Writes a StableHLO file, once JAX has loaded it in another process and computes what Keras does.
+    """Writes a StableHLO file, once JAX computes what Keras does, in another process.
 
     Args:
         model, images, preprocessing, labels, batch, tolerance, overwrite,
@@ -69,12 +68,7 @@ def export_stablehlo(
     context = context_of(jit_compile=True, target=target)
     ready = exportable(model, images, preprocessing, "The export of StableHLO")
     check_labels(labels, ready)
-    graph = lowered(ready.graph, context)
-
-    def infer(*inputs):
-        with lowering.traced_for(context):  # For layers that are called as they are.
-            return ready.function(graph)(*inputs)
-
+    infer = function_of(ready, context)
     with replacing(path) as temporary:
         report(f"lowering '{ready.model.name}' to StableHLO")
         platforms = _PLATFORMS[target]
@@ -87,13 +81,13 @@ def export_stablehlo(
         outputs = run_separately("jax", temporary, ready.named(ready.inputs), on_cpu=here == "cpu")
         actual = ready.in_order(outputs)
         check(actual, ready.expected, "float32", tolerance)
-        comparison = differences(actual, ready.expected)
-        runtime = f"JAX, {here.upper()}"
+        runtime = f"JAX ({here.upper()}), in another process"
+        comparison = compare(actual, ready.expected, runtime)
         attached = metadata.metadata(
             ready,
             precision="float32",
             batch=batch,
-            comparison={"images": len(ready.inputs[0]), "runtime": runtime, **comparison},
+            comparison=comparison,
             labels=labels,
             context=context,
             platforms=platforms,
@@ -104,14 +98,13 @@ def export_stablehlo(
     if here != target:
         notes.append("there is no GPU here: the same function was verified as compiled for the CPU")
     shapes = ", ".join(f"{name}: float32 {[batch, *shape]}" for name, shape in zip(
-        ready.input_names, graph.input_shapes, strict=True))  # fmt: skip
+        ready.input_names, ready.graph.input_shapes, strict=True))  # fmt: skip
     return Artifact(
         path=Path(path),
         format="stablehlo",
         precision="float32",
         size=len(content),
-        runtime=f"{runtime}, in another process",
-        images=len(ready.inputs[0]),
+        comparison=comparison,
         metadata=attached,
         notes=tuple(notes),
         usage=_USAGE.format(
@@ -120,7 +113,6 @@ def export_stablehlo(
             shapes=shapes,
             outputs=f"a dictionary of {', '.join(ready.output_names)}",
         ),
-        **comparison,
     )
 
 

@@ -10,14 +10,14 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 
 from keras_roots import lowering as lowerings
 from keras_roots.export import attachments, choice, metadata
-from keras_roots.export.artifact import Artifact, check, differences
+from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.convert import CALIBRATED, Precision, check_precision, convert
 from keras_roots.export.exportable import (
     Exportable,
@@ -125,6 +125,7 @@ def export_tflite(
         content = convert_graph(
             ready, scores or graph, precision, ranges, batch=batch, interface=interface
         )
+        check_operators(content, graph)
         if precision == "int8":
             content = with_real_operators(content)
         given = ready.named(ready.inputs)
@@ -139,12 +140,12 @@ def export_tflite(
             check(actual, probabilities, "float32")
         kinds = check_operators(content, graph)
         delegates, outside = delegated(content)
-        comparison = differences(actual, expected)
+        comparison = compare(actual, expected, "LiteRT")
         attached = metadata.metadata(
             ready,
             precision=precision,
             batch=batch,
-            comparison={"images": len(ready.inputs[0]), **comparison},
+            comparison=comparison,
             calibration_images=len(ranges[0]) if ranges else 0,
             labels=labels,
             integers=integers,
@@ -161,8 +162,7 @@ def export_tflite(
         format="tflite",
         precision=precision,
         size=len(content),
-        runtime="LiteRT",
-        images=len(ready.inputs[0]),
+        comparison=comparison,
         operators=kinds,
         delegates=delegates,
         outside=outside,
@@ -170,7 +170,6 @@ def export_tflite(
         metadata=attached,
         notes=_notes(precision, interface, ranges, outside),
         usage=f"keras-roots predict {path} photo.jpg",
-        **comparison,
     )
 
 
