@@ -15,13 +15,14 @@ EXTRAS = {
     ],
     "compression": ["tensorflow-model-optimization>=0.8.0", "tf-keras>=2.17"],
     "litert": ["ai-edge-litert>=2.3"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "tf2onnx>=1.16"],
     "plots": ["matplotlib>=3.8"],
     "rootify": ["scipy>=1.11"],
     "runtimes": ["onnxruntime>=1.18", "openvino>=2024.4", "tf2onnx>=1.16"],
+    "xla": ["jax>=0.4.34"],
 }
 DEVELOPMENT = [
     "hypothesis>=6.100",
-    "jax>=0.4.30",
     "mypy>=1.10",
     "pytest>=8.0",
     "ruff>=0.6",

@@ -7,6 +7,7 @@ so when it loads.
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import lowering
+from keras_roots import graph, lowering
 from keras_roots.export import attachments, metadata
 from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Exportable, Inputs, check_labels, exportable
@@ -66,15 +67,7 @@ def export_onnx(
 
     with replacing(path) as temporary:
         report(f"converting '{ready.model.name}' to ONNX")
-        # Keras logs to standard output, which is the caller's.
-        with lowering.forced("native"), contextlib.redirect_stdout(io.StringIO()):
-            try:
-                ready.model.export(temporary, format="onnx", verbose=False)
-            except Exception as error:  # tf2onnx has its own kinds.
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                raise RuntimeError(
-                    f"'{ready.model.name}' cannot be converted to ONNX: {reason}"
-                ) from error
+        _convert(ready, temporary)
         network = onnx.load(temporary)
         operators = _operators(network, ready)
         actual = _run(temporary, ready)
@@ -92,7 +85,7 @@ def export_onnx(
         onnx.save(network, temporary)
         check(_run(temporary, ready), actual, "float32")
         size = temporary.stat().st_size
-    names = ", ".join(f"{value.name!r}: images" for value in network.graph.input)
+    names = ", ".join(f"{name!r}: {name}" for name in ready.input_names)
     return Artifact(
         path=Path(path),
         format="onnx",
@@ -101,8 +94,33 @@ def export_onnx(
         comparison=comparison,
         operators=operators,
         metadata=attached,
-        usage=_USAGE.format(path=str(path), inputs=f"{{{names}}}"),
+        usage=_USAGE.format(path=str(path), inputs="{" + names + "}"),
     )
+
+
+def _convert(ready: Exportable, path: Path) -> None:
+    specs = [
+        keras.InputSpec(shape=(None, *shape), dtype=dtype, name=name)
+        for name, shape, dtype in zip(
+            ready.input_names, ready.graph.input_shapes, ready.dtypes, strict=True
+        )
+    ]
+    # Keras logs to standard output, which is the caller's, and asks NumPy for what is gone.
+    with (
+        lowering.forced("native"),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "In the future `np", FutureWarning)
+        try:
+            signature = keras.tree.pack_sequence_as(graph.functional(ready.model).input, specs)
+            signature = signature if isinstance(signature, list) else [signature]
+            ready.model.export(path, format="onnx", verbose=False, input_signature=signature)
+        except Exception as error:  # tf2onnx has its own kinds.
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RuntimeError(
+                f"'{ready.model.name}' cannot be converted to ONNX: {reason}"
+            ) from error
 
 
 def _operators(network: Any, ready: Exportable) -> dict[str, int]:
@@ -128,5 +146,4 @@ def _run(path: Path, ready: Exportable) -> list[np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-    return session.run(None, dict(zip(names, ready.inputs, strict=True)))
+    return session.run(None, ready.named(ready.inputs))

@@ -1,6 +1,7 @@
 """Whether the operators of a TFLite file are those that there should be, and who runs them."""
 
 import collections
+import dataclasses
 
 import keras
 
@@ -46,8 +47,25 @@ def _is_grouped(operation) -> bool:
     return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
 
 
-def delegated(content: bytes) -> tuple[int, dict[str, int]]:
-    """In how many parts XNNPACK runs a file, and the operators that it does not run, by kind."""
+@dataclasses.dataclass(frozen=True)
+class Delegation:
+    """Who runs a file.
+
+    Attributes:
+        delegates: in how many parts XNNPACK runs it.
+        outside: the operators that it does not run: kind by number in the file.
+    """
+
+    delegates: int
+    outside: dict[int, str]
+
+    def kinds(self) -> dict[str, int]:
+        """How many of each kind are outside."""
+        return dict(sorted(collections.Counter(self.outside.values()).items()))
+
+
+def delegation(content: bytes) -> Delegation:
+    """What XNNPACK runs of a file on this machine."""
     interpreter = make_interpreter(content)
     delegates: list[dict] = []
     others: list[dict] = []
@@ -58,15 +76,14 @@ def delegated(content: bytes) -> tuple[int, dict[str, int]]:
     makers = {int(n): each for each in (*others, *delegates) for n in each["outputs"]}
     wanted = [details["index"] for details in interpreter.get_output_details()]
     seen: set[int] = set()
-    outside: collections.Counter[str] = collections.Counter()
+    outside: dict[int, str] = {}
     # Back from the outputs: what runs is what is reached.
     while wanted:
-        number = int(wanted.pop())
-        maker = makers.get(number)
+        maker = makers.get(int(wanted.pop()))
         if maker is None or maker["index"] in seen:
             continue
         seen.add(maker["index"])
         wanted += [n for n in maker["inputs"] if n >= 0]
         if maker["op_name"] != "DELEGATE":
-            outside[maker["op_name"]] += 1
-    return len(delegates), dict(sorted(outside.items()))
+            outside[int(maker["index"])] = maker["op_name"]
+    return Delegation(len(delegates), outside)

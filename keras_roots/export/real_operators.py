@@ -8,28 +8,29 @@ QUANTIZE after, which XNNPACK has) it stays with the others, and is more exact.
 import copy
 from typing import Any
 
-from keras_roots.export import flatbuffer
-from keras_roots.export.operator_check import delegated
+import numpy as np
 
-_KINDS = ("AVERAGE_POOL_2D", "DIV", "FLOOR", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")
+from keras_roots.export import flatbuffer
+from keras_roots.export.operator_check import delegation
 
 
 def with_real_operators(content: bytes) -> bytes:
     """The file with these operators on real numbers, if XNNPACK then runs more of it."""
-    delegates, outside = delegated(content)
-    kinds = [kind for kind in _KINDS if kind in outside]
-    if not kinds:
-        return content
-    changed = _on_real_numbers(content, kinds)
-    fewer, left = delegated(changed)
-    return changed if (sum(left.values()), fewer) < (sum(outside.values()), delegates) else content
+    found = delegation(content)
+    while found.outside:
+        changed = _on_real_numbers(content, set(found.outside))
+        after = delegation(changed)
+        if (len(after.outside), after.delegates) >= (len(found.outside), found.delegates):
+            break
+        content, found = changed, after
+    return content
 
 
-def _on_real_numbers(content: bytes, wanted: list[str]) -> bytes:
+def _on_real_numbers(content: bytes, places: set[int]) -> bytes:
+    """The file with the operators at these places so, those whose tensors are all int8."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = flatbuffer.read(content)
-    kinds = flatbuffer.kinds(model)
     codes = {}
     # Versions: of DEQUANTIZE the second takes int8.
     for kind, version in (("DEQUANTIZE", 2), ("QUANTIZE", 1)):
@@ -45,34 +46,49 @@ def _on_real_numbers(content: bytes, wanted: list[str]) -> bytes:
         operator.inputs, operator.outputs = [before], [after]
         return operator
 
-    for graph in model.subgraphs:
+    graph = model.subgraphs[0]
 
-        def real(place: int, graph: Any = graph) -> int:
-            tensor = copy.copy(graph.tensors[place])
-            tensor.type, tensor.quantization, tensor.buffer = schema.TensorType.FLOAT32, None, 0
-            tensor.name = tensor.name + b"/real"
-            graph.tensors.append(tensor)
-            return len(graph.tensors) - 1
+    def is_constant(number: int) -> bool:
+        return model.buffers[graph.tensors[number].buffer].data is not None
 
-        operators = []
-        for operator in graph.operators:
-            operators.append(operator)
-            if kinds[operator.opcodeIndex] not in wanted:
-                continue
-            given, made = list(operator.inputs), list(operator.outputs)
-            types = {graph.tensors[place].type for place in (*given, *made)}
-            constant = any(
-                model.buffers[graph.tensors[place].buffer].data is not None for place in given
-            )
-            if types != {schema.TensorType.INT8} or constant:
-                continue
-            operator.inputs, operator.outputs = [real(n) for n in given], [real(n) for n in made]
-            before = zip(given, operator.inputs, strict=True)
-            after = zip(operator.outputs, made, strict=True)
-            operators[-1:] = [
-                *(conversion("DEQUANTIZE", *places) for places in before),
-                operator,
-                *(conversion("QUANTIZE", *places) for places in after),
-            ]
-        graph.operators = operators
+    def real(number: int) -> int:
+        """A tensor of the same values as real numbers, which a constant has at once."""
+        tensor = copy.copy(graph.tensors[number])
+        if is_constant(number):
+            buffer = schema.BufferT()
+            buffer.data = _real_values(tensor, model.buffers[tensor.buffer].data)
+            model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1 if is_constant(number) else 0
+        tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
+        tensor.name = tensor.name + b"/real"
+        graph.tensors.append(tensor)
+        return len(graph.tensors) - 1
+
+    operators = []
+    for place, operator in enumerate(graph.operators):
+        operators.append(operator)
+        given, made = list(operator.inputs), list(operator.outputs)
+        tensors = [graph.tensors[n] for n in (*given, *made)]
+        # Kernels of convolutions have a scale for each filter, and stay.
+        if place not in places or any(
+            tensor.type != schema.TensorType.INT8 or len(tensor.quantization.scale) != 1
+            for tensor in tensors
+        ):
+            continue
+        operator.inputs, operator.outputs = [real(n) for n in given], [real(n) for n in made]
+        before = zip(given, operator.inputs, strict=True)
+        after = zip(operator.outputs, made, strict=True)
+        operators[-1:] = [
+            *(conversion("DEQUANTIZE", *pair) for pair in before if not is_constant(pair[0])),
+            operator,
+            *(conversion("QUANTIZE", *pair) for pair in after),
+        ]
+    graph.operators = operators
     return flatbuffer.packed(model)
+
+
+def _real_values(tensor: Any, data: Any) -> np.ndarray:
+    """The bytes of an int8 constant's values as float32."""
+    values = np.frombuffer(bytes(data), np.int8).astype(np.float32)
+    scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zeroPoint[0]
+    return np.frombuffer(((values - zero_point) * np.float32(scale)).tobytes(), np.uint8)

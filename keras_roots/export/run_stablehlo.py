@@ -21,5 +21,7 @@ if __name__ == "__main__":
         places = np.minimum(np.arange(first, first + batch), count - 1)
         made = exported.call(*(array[places] for array in given))
         pieces.append({name: np.asarray(tensor) for name, tensor in made.items()})
-    whole: dict[str, Any] = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
+    whole: dict[str, Any] = {
+        name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]
+    }
     np.savez(outputs, **whole)

@@ -29,7 +29,7 @@ from keras_roots.export.exportable import (
 from keras_roots.export.flatbuffer import with_softmax
 from keras_roots.export.inference_graph import InferenceGraph
 from keras_roots.export.interpreter import interface_of, run_by_name
-from keras_roots.export.operator_check import check_operators, delegated
+from keras_roots.export.operator_check import check_operators, delegation
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.real_operators import with_real_operators
 from keras_roots.files import refuse_existing, replacing
@@ -139,7 +139,7 @@ def export_tflite(
             actual = ready.in_order(run_by_name(content, given))
             check(actual, probabilities, "float32")
         kinds = check_operators(content, graph)
-        delegates, outside = delegated(content)
+        found = delegation(content)
         comparison = compare(actual, expected, "LiteRT")
         attached = metadata.metadata(
             ready,
@@ -164,11 +164,11 @@ def export_tflite(
         size=len(content),
         comparison=comparison,
         operators=kinds,
-        delegates=delegates,
-        outside=outside,
+        delegates=found.delegates,
+        outside=found.kinds(),
         choices=tuple(choices),
         metadata=attached,
-        notes=_notes(precision, interface, ranges, outside),
+        notes=_notes(precision, interface, ranges, found.outside),
         usage=f"keras-roots predict {path} photo.jpg",
     )
 
