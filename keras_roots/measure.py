@@ -10,10 +10,13 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+_Name = TypeVar("_Name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,14 @@ class Timings:
     @property
     def median(self) -> float:
         return self.percentile(50)
+
+
+def turns(names: Iterable[_Name], rounds: int) -> Iterator[list[_Name]]:
+    """Whose turn it is, round by round; who begins moves on from one to the next."""
+    names = list(names)
+    for done in range(rounds):
+        first = done % len(names)
+        yield names[first:] + names[:first]
 
 
 def interleaved(
@@ -61,13 +72,11 @@ def interleaved(
             f"Expected rounds and per_turn of 1 or more. Received: {rounds} and {per_turn}"
         )
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    names = list(candidates)
-    for name in names:
+    for call in candidates.values():
         for _ in range(warmup):
-            candidates[name]()
-    for done in range(rounds):
-        turn = done % len(names)
-        for name in names[turn:] + names[:turn]:
+            call()
+    for done, order in enumerate(turns(candidates, rounds), 1):
+        for name in order:
             call = candidates[name]
             for _ in range(untimed_per_turn):
                 call()
@@ -76,7 +85,7 @@ def interleaved(
                 call()
                 seconds[name].append(time.perf_counter() - start)
         if progress is not None:
-            progress(done + 1)
+            progress(done)
     return {name: Timings(tuple(times)) for name, times in seconds.items()}
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from keras_roots.cli import benchmark_steps
+from keras_roots.cli import benchmark_networks, benchmark_steps
 from keras_roots.cli.options import (
     add_format,
     add_root,
@@ -17,6 +17,7 @@ from keras_roots.cli.options import (
 def add(commands) -> None:
     benchmark = commands.add_parser("benchmark", help="measure speed on this machine")
     kinds = benchmark.add_subparsers(required=True, metavar="WHAT")
+    benchmark_networks.add(kinds)
     benchmark_steps.add(kinds)
     command = kinds.add_parser(
         "build",

@@ -140,4 +140,21 @@ def load(path: str):
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py and Keras each have their own.
-        raise ValueError(f"{path!r} cannot be loaded as a Keras model: {error}") from error
+        raise ValueError(
+            f"{path!r} cannot be loaded as a Keras model: {error}{_remedy(str(error))}"
+        ) from error
+
+
+def _remedy(error: str) -> str:
+    """What to do about a model that holds more than Keras's layers and ours, if it is that."""
+    if "Could not locate" in error:
+        what = "layers or functions of your own"
+    elif "Lambda" in error or "unsafe" in error.lower():
+        what = "code, which is not run from here"
+    else:
+        return ""
+    return (
+        f" The file holds {what}: load it in Python, "
+        "keras.models.load_model(path, custom_objects={...}), and give the model to "
+        "keras_roots.export.export_tflite or whatever else is wanted."
+    )

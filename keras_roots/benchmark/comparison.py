@@ -1,0 +1,95 @@
+"""Two files of `benchmark networks`, candidate by candidate."""
+
+import dataclasses
+
+from keras_roots.benchmark.networks_table import milliseconds
+from keras_roots.benchmark.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
+from keras_roots.benchmark.records import Record, Results
+from keras_roots.tables import Table
+
+NO_DIFFERENCE = "no difference to tell"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """The same candidate in both.
+
+    Attributes:
+        old, new: its records.
+        ratio: of the new time to the old.
+        old_to_dense, new_to_dense: of each to its own run's dense network.
+    """
+
+    old: Record
+    new: Record
+    ratio: Ratio
+    old_to_dense: Ratio
+    new_to_dense: Ratio
+
+
+def compare(old: Results, new: Results) -> list[Pair]:
+    """All candidates that are in both.
+
+    Raises:
+        ValueError: there are none.
+    """
+    by_key = {(record.session, record.topology): record for record in old.records}
+    pairs = []
+    for record in new.records:
+        before = by_key.get((record.session, record.topology))
+        if before is not None:
+            # Rounds of two runs have nothing to do with each other.
+            ratio = ratio_of_medians(record.seconds, before.seconds, paired=False)
+            pairs.append(Pair(before, record, ratio, old.ratio(before), new.ratio(record)))
+    if not pairs:
+        raise ValueError(
+            "Expected files that have a network, its filter groups, runtime, device, precision, "
+            "threads and batch in common. Received: two that have none"
+        )
+    return pairs
+
+
+def differing_conditions(old: Results, new: Results) -> list[str]:
+    """A line for each, but for the date."""
+    names = [name for name in {**old.conditions, **new.conditions} if name != "date"]
+    return [
+        f"{name}: {old.conditions.get(name, 'unknown')}; {new.conditions.get(name, 'unknown')}"
+        for name in names
+        if old.conditions.get(name) != new.conditions.get(name)
+    ]
+
+
+def table(pairs: list[Pair]) -> Table:
+    header = ("network", "topology", "how", "old, ms", "new, ms", "new / old", "old / dense",
+              "new / dense")  # fmt: skip
+    return Table(
+        header,
+        [
+            (
+                *(pair.new.session.network, pair.new.topology),
+                ", ".join(pair.new.session.words().values()),
+                *(milliseconds(r.p50, noisy=r.spread > NOISY) for r in (pair.old, pair.new)),
+                _difference(pair.ratio),
+                *(str(ratio) for ratio in (pair.old_to_dense, pair.new_to_dense)),
+            )
+            for pair in pairs
+        ],
+        left=3,
+    )
+
+
+def _difference(ratio: Ratio) -> str:
+    if ratio.low is None or ratio.high is None:
+        return str(ratio)
+    if ratio.is_one:
+        return f"{NO_DIFFERENCE} ({ratio.low:.2f} to {ratio.high:.2f})"
+    if not ratio.is_known:
+        return str(ratio)
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+NOTE = (
+    "new / old: the ratio of medians and its 95% interval, of the spread within the two runs; how "
+    "far the machine itself changed between them is in it, too. Ratios to dense are each of one "
+    f"run, and survive that. 'too noisy': the interval is wider than {WIDEST:.0%} to either side."
+)

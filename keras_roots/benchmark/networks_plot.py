@@ -1,0 +1,213 @@
+"""What `benchmark networks` measured, as pictures like the paper's Figure 3.
+
+Top-1 error over parameters, multiply-accumulates, CPU and GPU latency; where no accuracy is known,
+each of these relative to the dense network.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_roots.benchmark.accuracies import Accuracies, of_results
+from keras_roots.benchmark.candidates import FILES
+from keras_roots.benchmark.networks_table import NOT_MEASURED
+from keras_roots.benchmark.records import Record, Results, Session, names
+from keras_roots.files import replacing
+
+_MARKERS = "os^Dv<>P"
+_COUNTS = (("parameters", "parameters"), ("macs", "multiply-accumulates"))
+
+
+def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | None = None) -> None:
+    """Four panels for each network.
+
+    Args:
+        path: *.png, *.pdf or *.svg.
+        results: as `records.read` returns them.
+        accuracies: without them, all is relative to the dense network.
+
+    Raises:
+        ValueError: none of the accuracies is of these networks.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if accuracies is not None:
+        accuracies.require_some(of_results(results))
+    networks = list(dict.fromkeys(session.network for session in results.sessions))
+    if accuracies is not None:  # Of others there is nothing to draw.
+        known = {network for network, _ in accuracies.rows}
+        networks = [network for network in networks if network in known]
+    rows = [len(_first_records(results, network)) for network in networks]
+    heights = [3.7 if accuracies else 2.0 + 0.32 * count for count in rows]
+    figure = Figure(figsize=(14, sum(heights) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    pieces = figure.subfigures(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for piece, network in zip(pieces, networks, strict=True):
+        panels = piece.subplots(1, 4, sharey=True)
+        sessions = [session for session in results.sessions if session.network == network]
+        common, labels = names(sessions)
+        if accuracies is None:
+            _relative(panels, results, network, labels)
+        else:
+            _errors(panels, results, accuracies, network, labels)
+        _finish(piece, panels, sessions, f"{network}: {common}" if common else network)
+    below = str(results.conditions.get("processor", ""))
+    if results.conditions.get("gpu", "none") != "none":
+        below += f", {results.conditions['gpu']}"
+    if accuracies is not None:
+        below += f". Accuracies are {accuracies.source}"
+    figure.supxlabel(below, fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _first_records(results: Results, network: str) -> list[Record]:
+    """One for each topology, whose counts are those of all."""
+    found: dict[str, Record] = {}
+    for record in results.records:
+        if record.session.network == network:
+            found.setdefault(record.topology, record)
+    return list(found.values())
+
+
+def _finish(piece, panels, sessions: Sequence[Session], title: str) -> None:
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=8)
+    for axes, device in zip(panels[2:], ("cpu", "gpu"), strict=True):
+        if not any(session.device == device for session in sessions):
+            axes.text(0.5, 0.5, NOT_MEASURED, transform=axes.transAxes, ha="center", color="gray")
+            axes.set_xticks([])
+            axes.grid(visible=False)
+            for line in axes.lines:
+                line.set_visible(False)
+    piece.suptitle(title, fontsize=11)
+    handles: dict[str, Any] = {}
+    for axes in panels[2:]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) > 1:
+        piece.legend(handles.values(), handles, loc="outside lower center", fontsize=8,
+                     ncols=min(6, len(handles)), frameon=False)  # fmt: skip
+
+
+def _errors(panels, results: Results, accuracies: Accuracies, network: str, labels) -> None:
+    """Top-1 error over each quantity; points of one kind of topology are joined."""
+
+    def line(axes, records: Sequence[Record], x: Callable[[Record], float], **style) -> None:
+        label = style.pop("label", None)
+        for family in _families(records):
+            known = [(record, accuracies.top1(record)) for record in family]
+            points = [(x(r), 100 * (1 - top1), r.topology) for r, top1 in known if top1 is not None]
+            xs, ys = [point[0] for point in points], [point[1] for point in points]
+            axes.plot(xs, ys, "-", markersize=5, linewidth=1, label=label, **style)
+            label = None
+            for place, (left, up, topology) in enumerate(points):
+                # Where the line is not.
+                beside = ys[max(0, place - 1) : place] + ys[place + 1 : place + 2]
+                below = bool(beside) and up < sum(beside) / len(beside)
+                axes.annotate(
+                    _short(topology),
+                    (left, up),
+                    (0, -13 if below else 6),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=8,
+                    color=style["color"],
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+                )
+
+    records = _first_records(results, network)
+    for axes, (name, title) in zip(panels[:2], _COUNTS, strict=True):
+        counted = [record for record in records if getattr(record, name) is not None]
+        largest = max((getattr(record, name) for record in counted), default=0)
+        unit, words = (1e9, "billions") if largest >= 1e9 else (1e6, "millions")
+        line(axes, counted, functools.partial(_count, name, unit), marker="o", color="black")
+        axes.set_xlabel(f"{title}, {words}")
+    panel = dict(zip(("cpu", "gpu"), panels[2:], strict=True))
+    for place, (session, label) in enumerate(labels.items()):
+        style = {"marker": _MARKERS[place % len(_MARKERS)], "color": f"C{place}"}
+        title = f"{session.device.upper()}: {label}"
+        axes, records = panel[session.device], results.of(session)
+        line(axes, records, lambda record: record.p50, label=title, **style)
+        for record in records:
+            top1 = accuracies.top1(record)
+            if top1 is not None:
+                ends = record.percentile(10), record.percentile(90)
+                axes.hlines(100 * (1 - top1), *ends, style["color"], linewidth=4, alpha=0.3)
+    for device, axes in panel.items():
+        axes.set_xlabel(f"{device.upper()} latency, ms\n(bars: 10th to 90th percentile)")
+    panels[0].set_ylabel("top-1 error, %")
+    for axes in panels:
+        axes.margins(x=0.12, y=0.2)
+
+
+def _count(name: str, unit: float, record: Record) -> float:
+    return getattr(record, name) / unit
+
+
+def _families(records: Sequence[Record]) -> list[list[Record]]:
+    """Root, column and tree topologies each with the dense one; files and others together."""
+    kinds = list(dict.fromkeys(_kind(r) for r in records if r.topology != "dense"))
+    dense = [record for record in records if record.topology == "dense"]
+    return [dense + [r for r in records if _kind(r) == kind] for kind in kinds] or [dense]
+
+
+def _kind(record: Record) -> str:
+    return "" if record.topology == "dense" else record.topology.partition("-")[0]
+
+
+def _short(topology: str) -> str:
+    """As in the paper's figure; of a file, its name."""
+    return topology.removeprefix("root-").rpartition("/")[2]
+
+
+def _relative(panels, results: Results, network: str, labels) -> None:
+    """A row for each topology; each quantity as a share of the dense network's."""
+    records = _first_records(results, network)
+    first = "first" if network == FILES else "dense"
+    places = {record.topology: -place for place, record in enumerate(records)}
+    for axes, (name, title) in zip(panels[:2], _COUNTS, strict=True):
+        known = [record for record in records if getattr(record, name) is not None]
+        reference = getattr(known[0], name) if known else None
+        for record in known if reference else ():
+            share = getattr(record, name) / reference
+            axes.plot(share, places[record.topology], "o", color="black", markersize=5)
+        axes.set_xlabel(f"{title} / {first}")
+    panel = dict(zip(("cpu", "gpu"), panels[2:], strict=True))
+    for number, (session, words) in enumerate(labels.items()):
+        shift = 0.6 * ((number + 0.5) / len(labels) - 0.5)
+        label: str | None = f"{session.device.upper()}: {words}"
+        for record in results.of(session):
+            ratio = results.ratio(record)
+            # Of few rounds there is no interval; and it may begin above the ratio itself.
+            low, high = ratio.low or ratio.value, ratio.high or ratio.value
+            panel[session.device].errorbar(
+                ratio.value,
+                places[record.topology] - shift,
+                xerr=[[max(0, ratio.value - low)], [max(0, high - ratio.value)]],
+                marker=_MARKERS[number % len(_MARKERS)],
+                color=f"C{number}",
+                markersize=5,
+                markerfacecolor=f"C{number}" if ratio.is_known else "none",
+                capsize=2,
+                linewidth=1,
+                linestyle="none",
+                label=label,
+            )
+            label = None
+    for device, axes in panel.items():
+        axes.set_xlabel(
+            f"{device.upper()} latency / {first}\n(95% interval; hollow: too noisy to tell)"
+        )
+    panels[0].set_yticks(list(places.values()), [_short_row(name) for name in places])
+    panels[0].set_ylim(min(places.values()) - 0.6, 0.6)
+    for axes in panels:
+        axes.margins(x=0.1)
+        axes.axvline(1, color="gray", linewidth=0.8, linestyle="--")
+
+
+def _short_row(topology: str) -> str:
+    return topology.rpartition("/")[2]

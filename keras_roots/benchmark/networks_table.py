@@ -1,0 +1,162 @@
+"""What `benchmark networks` measured, as tables like the paper's Table 1."""
+
+import math
+from collections.abc import Sequence
+
+from keras_roots import paper_results
+from keras_roots.benchmark.accuracies import Accuracies
+from keras_roots.benchmark.candidates import FILES
+from keras_roots.benchmark.ratios import FEWEST_ROUNDS, NOISY, WIDEST
+from keras_roots.benchmark.records import Record, Results, Session, names
+from keras_roots.tables import Table
+
+NOT_MEASURED = "not measured"
+# Cores that others kept busy, above which a note says so.
+_QUIET = 0.5
+
+
+def tables(
+    results: Results, accuracies: Accuracies | None = None, *, beside_paper: bool = False
+) -> list[tuple[str, Table]]:
+    """For each network its title, and a row for each topology."""
+    networks = list(dict.fromkeys(session.network for session in results.sessions))
+    return [_table(network, results, accuracies, beside_paper) for network in networks]
+
+
+def _table(
+    network: str, results: Results, accuracies: Accuracies | None, beside_paper: bool
+) -> tuple[str, Table]:
+    sessions = [session for session in results.sessions if session.network == network]
+    rows: dict[str, dict[Session, Record]] = {}
+    for session in sessions:
+        for record in results.of(session):
+            rows.setdefault(record.topology, {})[session] = record
+    records = [next(iter(each.values())) for each in rows.values()]
+    first = "first" if network == FILES else "dense"
+    columns = [
+        ("network", list(rows)),
+        _counts("multiply-accumulates", [record.macs for record in records], first),
+        _counts("parameters", [record.parameters for record in records], first),
+    ]
+    if accuracies is not None:
+        for title, of in (("top-1", accuracies.top1), ("top-5", accuracies.top5)):
+            values = [of(record) for record in records]
+            if any(value is not None for value in values):
+                columns.append((title, ["" if v is None else f"{v:.3f}" for v in values]))
+    common, labels = names(sessions)
+    for device in ("cpu", "gpu"):
+        here = [session for session in sessions if session.device == device]
+        for session in here:
+            label = f": {labels[session]}" if labels[session] else ""
+            found = [each.get(session) for each in rows.values()]
+            columns.append(
+                (f"{device.upper()}, ms{label}", ["" if r is None else _ms(r) for r in found])
+            )
+            columns.append((f"/ {first}", [_ratio(results, record) for record in found]))
+        if not here:
+            columns.append((f"{device.upper()}, ms", [NOT_MEASURED] * len(rows)))
+    if beside_paper:
+        columns += _paper(network, list(rows))
+    cells = zip(*(cells for _, cells in columns), strict=True)
+    title = f"{network}: {common}" if common else network
+    return title, Table([name for name, _ in columns], list(cells))
+
+
+def _counts(quantity: str, values: Sequence[int | None], first: str) -> tuple[str, list[str]]:
+    """A column of large numbers in one unit, each with its ratio to the `first` one."""
+    largest = max((value for value in values if value is not None), default=0)
+    exponent = 9 if largest >= 1e9 else 6
+    cells = []
+    for value in values:
+        if value is None:
+            cells.append("")
+        elif value == values[0] or not values[0]:
+            cells.append(f"{value / 10**exponent:.2f}")
+        else:
+            cells.append(f"{value / 10**exponent:.2f} ({value / values[0]:.2f})")
+    return f"{quantity}, x10^{exponent} (/ {first})", cells
+
+
+def _ms(record: Record) -> str:
+    return milliseconds(record.p50, noisy=record.spread > NOISY)
+
+
+def milliseconds(value: float, *, noisy: bool = False) -> str:
+    """Three digits; two of what is noisy, after a mark."""
+    digits = 2 if noisy else 3
+    decimals = digits - 1 - math.floor(math.log10(value)) if value > 0 else 0
+    return ("~" if noisy else "") + f"{round(value, decimals):.{max(0, decimals)}f}"
+
+
+def _ratio(results: Results, record: Record | None) -> str:
+    if record is None:
+        return ""
+    return "1" if record is results.reference(record) else str(results.ratio(record))
+
+
+def _paper(network: str, topologies: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Columns of the paper's figures, with ratios to its original."""
+    published = paper_results.RESULTS.get(network, {})
+    rows = [published.get(topology) for topology in topologies]
+    columns = []
+    for title, name in (("top-1", "top1"), ("top-5", "top5")):
+        values = [getattr(row, name, None) for row in rows]
+        columns.append((f"paper: {title}", ["" if v is None else f"{v:.3f}" for v in values]))
+    for title, name in (("CPU, ms", "cpu_ms"), ("GPU, ms", "gpu_ms")):
+        values = [getattr(row, name, None) for row in rows]
+        columns.append((f"paper: {title}", ["" if v is None else f"{v:.3g}" for v in values]))
+        original = getattr(published.get("dense"), name, None)
+        ratios = ["" if v is None or not original else f"{v / original:.2f}" for v in values]
+        columns.append(("/ original", ratios))
+    return [(title, cells) for title, cells in columns if any(cells)]
+
+
+def notes(
+    results: Results, accuracies: Accuracies | None = None, *, beside_paper: bool = False
+) -> list[str]:
+    """What a reader of the tables has to know."""
+    counts = sorted({record.n for record in results.records})
+    found = [
+        f"ms: the median of {' or '.join(map(str, counts))} inferences, each of a whole batch; "
+        f"after ~, its 10th to 90th percentile is wider than {NOISY:.0%} of it.",
+        "/ dense: the ratio of medians, where its 95% interval (bootstrap of rounds, in which all "
+        f"take turns) is {WIDEST:.0%} or less to either side; 'too noisy' and the interval where "
+        f"it is more; nothing of fewer than {FEWEST_ROUNDS} rounds. It is of this run: another "
+        "start of the processes may differ by a few per cent.",
+    ]
+    if accuracies is not None:
+        found.append(f"Accuracies are {accuracies.source}.")
+    if beside_paper:
+        found.append(f"The paper's ms are of {paper_results.CONDITIONS}; compare ratios.")
+        networks = dict.fromkeys(session.network for session in results.sessions)
+        found += [
+            f"{network}: {paper_results.FORMS[network]}."
+            for network in networks
+            if network in paper_results.FORMS
+        ]
+        missing = [network for network in networks if network not in paper_results.RESULTS]
+        if missing:
+            found.append(f"The paper has no figures of {', '.join(missing)}.")
+    for session in results.sessions:
+        busy = results.of(session)[0].busy
+        if busy is not None and busy > _QUIET:
+            found.append(f"Before {session}, other processes kept {busy:.1f} cores busy.")
+    return found
+
+
+def details(results: Results) -> Table:
+    """A row for each record: all percentiles, loading, compiling and memory."""
+    header = ("network", "topology", "how", "load, ms", "first inference, ms", "p50, ms", "p90",
+              "p99", "minimum", "inferences", "memory, MiB")  # fmt: skip
+    rows = []
+    for record in results.records:
+        session, memory = record.session, record.memory_mib
+        rows.append(
+            (
+                *(session.network, record.topology, ", ".join(session.words().values())),
+                *(milliseconds(1e3 * seconds) for seconds in (record.load_s, record.compile_s)),
+                *(milliseconds(value) for value in record.times().values()),
+                *(str(record.n), "" if memory is None else f"{memory:.0f}"),
+            )
+        )
+    return Table(header, rows, left=3)

@@ -1,0 +1,113 @@
+"""The processes that time candidates for `benchmark networks`: see `worker`."""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from keras_roots.machine import environment_of
+
+_PROGRAM = Path(__file__).with_name("worker.py")
+WARMUP = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Specification:
+    """What a worker is to do.
+
+    Attributes:
+        runtime, device, threads, batch: as of a `records.Session`.
+        artifact: a file or folder for that runtime.
+        images: a .npy file, float32 [images, ...], repeated to fill the batch.
+        outputs: the .npy file to write what came out to.
+        cores: to keep to; None for all.
+        warmup: untimed inferences after the first.
+    """
+
+    runtime: str
+    device: str
+    threads: int | None
+    batch: int
+    artifact: str
+    images: str
+    outputs: str
+    cores: int | None = None
+    warmup: int = WARMUP
+
+
+class Worker:
+    """A process that has its artifact loaded and waits for its turns.
+
+    Attributes:
+        load_s, compile_s: as of a `records.Record`.
+    """
+
+    def __init__(self, name: str, process: subprocess.Popen, errors: TextIO):
+        self.name, self._process, self._errors = name, process, errors
+        self._requests: Any = process.stdin
+        self._answers: Any = process.stdout
+        ready = self._answer()
+        self.load_s, self.compile_s = ready["load_s"], ready["compile_s"]
+
+    def run(self, count: int) -> tuple[float, ...]:
+        """Seconds of so many inferences, after one untimed.
+
+        Raises:
+            RuntimeError: the process died.
+        """
+        self._say(f"run {count}")
+        return tuple(self._answer()["seconds"])
+
+    def end(self) -> float | None:
+        """Lets it quit, and returns its memory in MiB; None where that is unknown."""
+        self._say("end")
+        found = self._answer()["memory_bytes"]
+        self._process.wait()
+        return None if found is None else found / 2**20
+
+    def _say(self, line: str) -> None:
+        try:
+            self._requests.write(f"{line}\n")
+            self._requests.flush()
+        except OSError:  # It died between two turns; why, its answer will say.
+            return
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._answers.readline()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = [each.strip() for each in self._errors if each.strip()]
+        reason = lines[-1] if code > 0 and lines else f"exit code {code}"
+        raise RuntimeError(f"The process that times {self.name} died: {reason}")
+
+
+@contextlib.contextmanager
+def started(name: str, specification: Specification) -> Iterator[Worker]:
+    """A worker, ready; however this is left, its process is gone.
+
+    Raises:
+        RuntimeError: it died before it was ready.
+    """
+    log = Path(specification.outputs).with_suffix(".log")
+    with log.open("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, str(_PROGRAM), json.dumps(dataclasses.asdict(specification))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=environment_of(specification.device),
+            start_new_session=True,  # Interrupted from the keyboard, it is left to us to end it.
+        )
+        try:
+            yield Worker(name, process, errors)
+        finally:
+            process.kill()
+            process.communicate()  # Waits, and closes its pipes.
