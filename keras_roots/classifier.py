@@ -8,15 +8,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_roots.auxiliary_heads import without_auxiliary_heads
-from keras_roots.export import calibration, interpreter
-from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.export import calibration
+from keras_roots.requirements import require_tensorflow
+from keras_roots.tflite_classifier import TFLiteClassifier
 
 _TOLERANCE = 0.01  # Of a sum of probabilities: float16 and int8 round them.
 
@@ -30,18 +30,23 @@ class Classifier:
     Args:
         model: with one input of square images of three colours, channels last,
             and one output, [batch, classes]; auxiliary heads are left out. Or
-            the path of a TFLite file of batch 1 that takes float32.
+            the path of a TFLite file, of real numbers or integers.
         preprocessing: what it was trained with: "none": values of 0 to 255
             (as of a model that normalises by itself); "torch", "caffe" or "tf":
-            as keras.applications.imagenet_utils.preprocess_input has it.
+            as keras.applications.imagenet_utils.preprocess_input has it; by
+            default what a TFLite file of ours says, else "none".
         image_size: in pixels, for a model that leaves it open.
 
     Attributes:
         image_size: height and width of an image, in pixels.
         classes: how many.
+        labels: their names, as a TFLite file of ours has them, or None.
+        resize: the shorter side of an image before the crop, in pixels, as
+            such a file was exported for, or None.
 
     Raises:
-        ValueError: the model or an argument is not as above.
+        ValueError: the model or an argument is not as above, or contradicts
+            what the file says.
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: the extra "litert" is not installed, for a file.
     """
@@ -50,17 +55,25 @@ class Classifier:
         self,
         model: keras.Model | str | os.PathLike,
         *,
-        preprocessing: str = "none",
+        preprocessing: str | None = None,
         image_size: int | None = None,
     ):
         require_tensorflow("A classifier")
-        calibration.check_preprocessing(preprocessing)
+        if preprocessing is not None:
+            calibration.check_preprocessing(preprocessing)
         if image_size is not None and image_size < 1:
             raise ValueError(f"Expected an image size of 1 or more. Received: {image_size}")
-        of_kind = _of_keras if isinstance(model, keras.Model) else _of_tflite
-        self._scores, name, shape, self.classes = of_kind(model)
+        self.labels: tuple[str, ...] | None = None
+        self.resize: int | None = None
+        if isinstance(model, keras.Model):
+            self._scores, name, shape, self.classes = _of_keras(model)
+        else:
+            file = TFLiteClassifier(model)
+            self._scores, name, shape, self.classes = file, str(model), file.shape, file.classes
+            self.labels, self.resize = file.labels, file.resize
+            preprocessing = _agreed(name, preprocessing, file.preprocessing)
         self.image_size = _image_size(name, shape, image_size)
-        self._preprocessing = preprocessing
+        self._preprocessing = preprocessing or "none"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         pixels = calibration.preprocessed(images.astype(np.float32), self._preprocessing)
@@ -93,34 +106,14 @@ def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:
     return scores, model.name, tuple(inputs[0].shape[1:]), shapes[0][1]
 
 
-def _of_tflite(path: str | os.PathLike) -> tuple[Callable, str, tuple, int]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
-    require_extras("A TFLite file", {"ai_edge_litert": "litert"})
-    try:
-        loaded = interpreter.make_interpreter(path, threads=os.cpu_count() or 1)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"'{path}' cannot be loaded as a TFLite file: {error}") from error
-    inputs, outputs = loaded.get_input_details(), loaded.get_output_details()
-    shapes = [tuple(int(n) for n in each["shape"]) for each in (*inputs, *outputs)]
-    kinds = [np.dtype(each["dtype"]).name for each in (*inputs, *outputs)]
-    if (
-        not len(inputs) == len(outputs) == 1
-        or [len(shape) for shape in shapes] != [4, 2]
-        or [shape[0] for shape in shapes] != [1, 1]
-        or kinds != ["float32", "float32"]
-    ):
-        found = ", ".join(f"{kind} {shape}" for kind, shape in zip(kinds, shapes, strict=True))
+def _agreed(name: str, asked: str | None, said: str | None) -> str | None:
+    """The preprocessing that is asked for and that a file says it needs, if they are the same."""
+    if asked is not None and said is not None and asked != said:
         raise ValueError(
-            "Expected a TFLite file from one float32 image, [1, size, size, 3], to float32 scores, "
-            f"[1, classes], as `keras-roots export` writes. '{path}' has inputs and outputs of "
-            f"{found}"
+            f"'{name}' was exported for images of the preprocessing {said!r}. Received: {asked!r}. "
+            "Leave it out."
         )
-
-    def scores(pixels):
-        return interpreter.outputs(loaded, pixels)
-
-    return scores, str(path), shapes[0][1:], shapes[1][1]
+    return said if asked is None else asked
 
 
 def _image_size(name: str, shape: tuple, wanted: int | None) -> int:
@@ -137,11 +130,6 @@ def _image_size(name: str, shape: tuple, wanted: int | None) -> int:
     return filled[0]
 
 
-def default_resize(image_size: int) -> int:
-    """The shorter side in pixels, 256 for 224; small images are not cropped."""
-    return image_size if image_size < 64 else round(image_size * 256 / 224)
-
-
 def are_probabilities(scores: np.ndarray) -> bool:
     """Whether each image's scores, [images, classes], are 0 or more and sum to 1."""
     return bool(
@@ -149,14 +137,15 @@ def are_probabilities(scores: np.ndarray) -> bool:
     )
 
 
-def checked_resize(image_size: int, resize: int | None) -> int:
+def checked_resize(classifier: Classifier, resize: int | None) -> int:
     """The given one, or the default.
 
     Raises:
         ValueError: it is smaller than the image size.
     """
+    image_size = classifier.image_size
     if resize is None:
-        return default_resize(image_size)
+        return classifier.resize or calibration.default_resize(image_size)
     if resize < image_size:
         raise ValueError(
             f"Expected resize of the image size ({image_size}) or more. Received: {resize}"

@@ -128,7 +128,7 @@ def evaluate(
     intervals.require()
     if batch_size < 1:
         raise ValueError(f"Expected batch_size of 1 or more. Received: {batch_size}")
-    resize = checked_resize(classifier.image_size, resize)
+    resize = checked_resize(classifier, resize)
     name, names, images_of_split = _opened(os.fspath(data), data_dir, split)
     _check_classes(name, names, classifier, class_names)
     size = images_of_split.size

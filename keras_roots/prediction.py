@@ -81,7 +81,7 @@ def predict(
         raise ValueError(
             f"The model has {classifier.classes} classes. Received: {len(class_names)} class names"
         )
-    size, resize = classifier.image_size, checked_resize(classifier.image_size, resize)
+    size, resize = classifier.image_size, checked_resize(classifier, resize)
     paths = _photos(photos)
     scores = [
         classifier(np.stack([_read(path, size, resize) for path in paths[n : n + _PHOTOS_AT_ONCE]]))

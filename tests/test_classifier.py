@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_roots.classifier import Classifier, default_resize
+from keras_roots.classifier import Classifier
 from keras_roots.cli import main
+from keras_roots.export.calibration import default_resize
 from tests.colour_models import (
     COLOURS,
     SIZE,

@@ -11,7 +11,6 @@ from keras_roots.export import interpreter, operator_check, tflite
 from keras_roots.export.exportable import exportable
 from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
 from keras_roots.export.inference_graph import inference_graph
-from keras_roots.export.simplify import simplify
 from keras_roots.layers import GroupedConv2D
 from keras_roots.lowering import ways
 

@@ -16,6 +16,9 @@ from keras_roots.benchmark.records import Record, Results, Session, names
 from keras_roots.files import replacing
 
 _MARKERS = "os^Dv<>P"
+# From the longest latency to the shortest, above which their axis is logarithmic.
+_WIDE = 6
+_MOST_NAMED = 3
 _COUNTS = (("parameters", "parameters"), ("macs", "multiply-accumulates"))
 
 
@@ -39,14 +42,18 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
     if accuracies is not None:  # Of others there is nothing to draw.
         known = {network for network, _ in accuracies.rows}
         networks = [network for network in networks if network in known]
-    rows = [len(_first_records(results, network)) for network in networks]
-    heights = [3.7 if accuracies else 2.0 + 0.32 * count for count in rows]
+    of_each = {n: [session for session in results.sessions if session.network == n]
+               for n in networks}  # fmt: skip
+    heights = [
+        3.7 if accuracies else 2 + len(_first_records(results, n)) * max(0.32, 0.12 * len(sessions))
+        for n, sessions in of_each.items()
+    ]
     figure = Figure(figsize=(14, sum(heights) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     pieces = figure.subfigures(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for piece, network in zip(pieces, networks, strict=True):
         panels = piece.subplots(1, 4, sharey=True)
-        sessions = [session for session in results.sessions if session.network == network]
+        sessions = of_each[network]
         common, labels = names(sessions)
         if accuracies is None:
             _relative(panels, results, network, labels)
@@ -96,7 +103,11 @@ def _finish(piece, panels, sessions: Sequence[Session], title: str) -> None:
 def _errors(panels, results: Results, accuracies: Accuracies, network: str, labels) -> None:
     """Top-1 error over each quantity; points of one kind of topology are joined."""
 
-    def line(axes, records: Sequence[Record], x: Callable[[Record], float], **style) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    def line(
+        axes, records: Sequence[Record], x: Callable[[Record], float], is_named=True, **style
+    ) -> None:
         label = style.pop("label", None)
         for family in _families(records):
             known = [(record, accuracies.top1(record)) for record in family]
@@ -104,7 +115,7 @@ def _errors(panels, results: Results, accuracies: Accuracies, network: str, labe
             xs, ys = [point[0] for point in points], [point[1] for point in points]
             axes.plot(xs, ys, "-", markersize=5, linewidth=1, label=label, **style)
             label = None
-            for place, (left, up, topology) in enumerate(points):
+            for place, (left, up, topology) in enumerate(points if is_named else []):
                 # Where the line is not.
                 beside = ys[max(0, place - 1) : place] + ys[place + 1 : place + 2]
                 below = bool(beside) and up < sum(beside) / len(beside)
@@ -131,13 +142,21 @@ def _errors(panels, results: Results, accuracies: Accuracies, network: str, labe
         style = {"marker": _MARKERS[place % len(_MARKERS)], "color": f"C{place}"}
         title = f"{session.device.upper()}: {label}"
         axes, records = panel[session.device], results.of(session)
-        line(axes, records, lambda record: record.p50, label=title, **style)
+        # Of many lines names would overlap; the panels beside have them at the same heights.
+        is_named = sum(other.device == session.device for other in labels) <= _MOST_NAMED
+        line(axes, records, lambda record: record.p50, is_named, label=title, **style)
         for record in records:
             top1 = accuracies.top1(record)
             if top1 is not None:
                 ends = record.percentile(10), record.percentile(90)
                 axes.hlines(100 * (1 - top1), *ends, style["color"], linewidth=4, alpha=0.3)
     for device, axes in panel.items():
+        times = [record.p50 for s in labels if s.device == device for record in results.of(s)]
+        if times and max(times) > _WIDE * min(times):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"{device.upper()} latency, ms\n(bars: 10th to 90th percentile)")
     panels[0].set_ylabel("top-1 error, %")
     for axes in panels:

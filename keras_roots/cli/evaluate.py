@@ -48,14 +48,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from keras_roots import evaluation
     from keras_roots.cli.models import class_names_beside, classifier
 
+    model = classifier(arguments)
     found = evaluation.evaluate(
-        classifier(arguments),
+        model,
         arguments.data,
         data_dir=arguments.data_dir,
         split=arguments.split,
         resize=arguments.resize,
         batch_size=arguments.batch_size,
-        class_names=class_names_beside(arguments.model),
+        class_names=model.labels or class_names_beside(arguments.model),
         report=to_stderr,
     )
     if found.unread:

@@ -100,7 +100,7 @@ def _add_images(command) -> None:
         metavar="N",
         help="how many of them (default: %(default)s)",
     )
-    add_preprocessing(command)
+    add_preprocessing(command, "none")
     command.add_argument(
         "--embed-preprocessing",
         action="store_true",
@@ -243,10 +243,16 @@ def _format(arguments: argparse.Namespace) -> str:
 def _check(arguments: argparse.Namespace, kind: str) -> None:
     """Raises for what can be told before a model is built."""
     from keras_roots.export import calibration
-    from keras_roots.files import refuse_existing
+    from keras_roots.files import refuse_existing, require_writable
 
     if kind not in ("savedmodel", "xla"):
         require_folder(arguments.output)
+    elif Path(arguments.output).is_file():
+        raise NotADirectoryError(f"There is a file where a folder is to be: {arguments.output!r}")
+    parent = Path(arguments.output).absolute().parent
+    if not parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(parent)!r} to write in.")
+    require_writable(parent)
     if not arguments.overwrite:
         refuse_existing(arguments.output)
     if arguments.threads < 1:
@@ -266,6 +272,8 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
             raise ValueError(f"--{name} is of TFLite files. Received: the format {kind}")
     if kind == "onnx" and arguments.embed_preprocessing:
         raise ValueError("--embed-preprocessing is not of ONNX files, which Keras writes.")
+    if arguments.source_size is not None and not arguments.embed_preprocessing:
+        raise ValueError("--source-size is with --embed-preprocessing")
     if arguments.precision in ("int8", "int8x16") and arguments.calibration is None:
         raise ValueError(
             f"{arguments.precision} needs images to calibrate with: give --calibration DIR"

@@ -1,6 +1,8 @@
 """The networks that a command is about: by name, or from a `.keras` file."""
 
 import argparse
+import re
+import zipfile
 from pathlib import Path
 
 from keras_roots import topology
@@ -137,24 +139,30 @@ def load(path: str):
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path!r}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path!r} cannot be loaded as a Keras model: it is no whole .keras file (which is a "
+            "ZIP archive), as model.save writes."
+        )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # zipfile, h5py and Keras each have their own.
-        raise ValueError(
-            f"{path!r} cannot be loaded as a Keras model: {error}{_remedy(str(error))}"
-        ) from error
+    except Exception as error:  # h5py and Keras each have their own.
+        raise ValueError(f"{path!r} cannot be loaded as a Keras model: {_reason(error)}") from error
 
 
-def _remedy(error: str) -> str:
-    """What to do about a model that holds more than Keras's layers and ours, if it is that."""
-    if "Could not locate" in error:
-        what = "layers or functions of your own"
-    elif "Lambda" in error or "unsafe" in error.lower():
-        what = "code, which is not run from here"
+def _reason(error: Exception) -> str:
+    """Why a file cannot be loaded, and what to do about one that holds more than Keras's layers."""
+    text = str(error)
+    unknown = re.search(r"Could not locate \w+ '[^']*'", text)
+    if unknown is not None:
+        where, options = unknown.group(), "custom_objects={...}"
+        why = "it holds layers or functions that are neither Keras's nor keras_roots's"
+    elif "safe_mode" in text or "Lambda" in text:
+        where, options = text.partition(".")[0], "safe_mode=False"
+        why = "it holds code, which is not run from here; if you trust it"
     else:
-        return ""
+        return text
     return (
-        f" The file holds {what}: load it in Python, "
-        "keras.models.load_model(path, custom_objects={...}), and give the model to "
-        "keras_roots.export.export_tflite or whatever else is wanted."
+        f"{where}: {why}. Load it in Python, keras.models.load_model(path, {options}), and give "
+        "the model to keras_roots.export.export_tflite or whatever else is wanted."
     )

@@ -62,13 +62,13 @@ def add_set(command) -> None:
     )
 
 
-def add_preprocessing(command) -> None:
+def add_preprocessing(command, default: str | None, note: str = "%(default)s") -> None:
     command.add_argument(
         "--preprocessing",
         choices=("none", "torch", "caffe", "tf"),
-        default="none",
+        default=default,
         help="what the model was trained with: none, values of 0 to 255; or as "
-        "keras.applications.imagenet_utils.preprocess_input has it (default: %(default)s)",
+        f"keras.applications.imagenet_utils.preprocess_input has it (default: {note})",
     )
 
 
@@ -79,13 +79,13 @@ def add_classifier(command) -> None:
         help="a file that model.save wrote, model.keras, or that `keras-roots export` wrote, "
         "model.tflite",
     )
-    add_preprocessing(command)
+    add_preprocessing(command, None, "what a TFLite file says, else none")
     command.add_argument(
         "--resize",
         type=int,
         metavar="PIXELS",
-        help="shorter side of an image before the crop (default: 256/224 of the image size, which "
-        "is 256 for 224; the image size itself below 64)",
+        help="shorter side of an image before the crop (default: what a TFLite file says, else "
+        "256/224 of the image size, which is 256 for 224; the image size itself below 64)",
     )
     add_image_size(command)
 

@@ -26,8 +26,8 @@ def add(commands) -> None:
     command.add_argument(
         "--classes",
         metavar="FILE",
-        help="names of the classes, one a line (default: classes.txt beside the model, if there "
-        "is one)",
+        help="names of the classes, one a line (default: the labels in a TFLite file, or "
+        "classes.txt beside the model, if there are some)",
     )
     add_format(command)
     command.set_defaults(run=_predict)
@@ -39,13 +39,12 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.top < 1:
         raise ValueError(f"Expected --top of 1 or more. Received: {arguments.top}")
+    model = classifier(arguments)
     if arguments.classes is None:
-        names = class_names_beside(arguments.model)
+        names = model.labels or class_names_beside(arguments.model)
     else:
         names = class_names_of(arguments.classes)
-    predictions = predict(
-        classifier(arguments), arguments.photos, resize=arguments.resize, class_names=names
-    )
+    predictions = predict(model, arguments.photos, resize=arguments.resize, class_names=names)
     if not predictions.are_probabilities:
         to_stderr("the outputs are not probabilities (they do not sum to 1): printing scores")
     print(formatted(predictions.table(arguments.top), arguments.format))

@@ -30,7 +30,7 @@ def example_inputs(
         _random(rng, (count, *shape), keras.backend.standardize_dtype(tensor.dtype))
         for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
-    return arrays, "random numbers, for the model takes no image"
+    return arrays, "random numbers, for the model does not take one image"
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -114,8 +114,7 @@ def _convert(ready: Exportable, path: Path) -> None:
         warnings.filterwarnings("ignore", "In the future `np", FutureWarning)
         try:
             signature = keras.tree.pack_sequence_as(graph.functional(ready.model).input, specs)
-            signature = signature if isinstance(signature, list) else [signature]
-            ready.model.export(path, format="onnx", verbose=False, input_signature=signature)
+            ready.model.export(path, format="onnx", verbose=False, input_signature=[signature])
         except Exception as error:  # tf2onnx has its own kinds.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise RuntimeError(
