@@ -16,7 +16,7 @@ import numpy as np
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.export import calibration
 from keras_roots.requirements import require_tensorflow
-from keras_roots.tflite_classifier import TFLiteClassifier
+from keras_roots.tflite_classifier import TFLiteClassifier, no_classifier
 
 _TOLERANCE = 0.01  # Of a sum of probabilities: float16 and int8 round them.
 
@@ -43,6 +43,8 @@ class Classifier:
         labels: their names, as a TFLite file of ours has them, or None.
         resize: the shorter side of an image before the crop, in pixels, as
             such a file was exported for, or None.
+        crops: whether such a file itself crops and resizes whole images: it is
+            given their central square, beyond which it reads nothing.
 
     Raises:
         ValueError: the model or an argument is not as above, or contradicts
@@ -65,12 +67,13 @@ class Classifier:
             raise ValueError(f"Expected an image size of 1 or more. Received: {image_size}")
         self.labels: tuple[str, ...] | None = None
         self.resize: int | None = None
+        self.crops = False
         if isinstance(model, keras.Model):
             self._scores, name, shape, self.classes = _of_keras(model)
         else:
-            file = TFLiteClassifier(model)
+            file = TFLiteClassifier(model, image_size)
             self._scores, name, shape, self.classes = file, str(model), file.shape, file.classes
-            self.labels, self.resize = file.labels, file.resize
+            self.labels, self.resize, self.crops = file.labels, file.resize, file.crops
             preprocessing = _agreed(name, preprocessing, file.preprocessing)
         self.image_size = _image_size(name, shape, image_size)
         self._preprocessing = preprocessing or "none"
@@ -91,19 +94,16 @@ def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:
 
     model = without_auxiliary_heads(model)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
-    if not len(inputs) == len(shapes) == 1 or len(shapes[0]) != 2 or shapes[0][1] is None:
-        raise ValueError(
-            "Expected a functional or Sequential model with one input, and one output of shape "
-            f"[batch, classes]. Received: '{model.name}' with {len(inputs)} inputs and outputs of "
-            f"{', '.join(map(str, shapes)) or 'unknown shapes'}"
-        )
+    taken, made = ([tuple(tensor.shape) for tensor in tensors] for tensors in (inputs, outputs))
+    is_one = [len(shape) for shape in taken] == [4] and [len(shape) for shape in made] == [2]
+    if not is_one or made[0][1] is None:
+        raise no_classifier(model.name, map(str, taken), map(str, made))
 
     @tf.function(autograph=False)
     def scores(pixels):
         return keras.tree.flatten(model(pixels, training=False))[0]
 
-    return scores, model.name, tuple(inputs[0].shape[1:]), shapes[0][1]
+    return scores, model.name, taken[0][1:], made[0][1]
 
 
 def _agreed(name: str, asked: str | None, said: str | None) -> str | None:
@@ -141,11 +141,14 @@ def checked_resize(classifier: Classifier, resize: int | None) -> int:
     """The given one, or the default.
 
     Raises:
-        ValueError: it is smaller than the image size.
+        ValueError: it is smaller than the image size, or the file crops by
+            itself.
     """
     image_size = classifier.image_size
+    if classifier.crops and resize not in (None, image_size):
+        raise ValueError(f"The file itself crops and resizes: omit the resize of {resize}")
     if resize is None:
-        return classifier.resize or calibration.default_resize(image_size)
+        resize = classifier.resize or calibration.default_resize(image_size)
     if resize < image_size:
         raise ValueError(
             f"Expected resize of the image size ({image_size}) or more. Received: {resize}"

@@ -9,7 +9,8 @@ import pytest
 
 import keras_roots
 from keras_roots.cli import main
-from keras_roots.export import tuning
+from keras_roots.export import attachments, tuning
+from tests.sample_models import Scale
 
 
 def tables(text):
@@ -109,16 +110,29 @@ def test_cost_of_files_with_other_inputs_than_one_open_image(tmp_path, capsys):
 
 
 def test_files_that_are_no_models(tmp_path, capsys):
-    broken = tmp_path / "broken.keras"
+    names = ("broken", "cut", "lambda", "custom")
+    broken, cut, lambdas, custom = (tmp_path / f"{name}.keras" for name in names)
     broken.write_text("no model")
-    lambdas = tmp_path / "lambda.keras"
     inputs = keras.Input((4,))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs)).save(lambdas)
-    for path in (broken, lambdas):
-        assert main(["cost", str(path)]) == 2
-        error = capsys.readouterr().err
-        assert "cannot be loaded as a Keras model" in error
-        assert error.count("\n") == 1
+    keras.Model(inputs, Scale(2.0)(inputs)).save(custom)
+    cut.write_bytes(custom.read_bytes()[:-100])
+    # As in a process that has not imported what defines it.
+    del keras.saving.get_custom_objects()["tests>Scale"]
+    for path, message in (
+        (broken, "no whole .keras file"),
+        (cut, "no whole .keras file"),
+        (lambdas, "holds code, which is not run from here.*safe_mode=False"),
+        (custom, "Could not locate class 'Scale'.*custom_objects="),
+    ):
+        for command in (["cost", str(path)], ["export", str(path), "-o", str(tmp_path / "a.onnx")]):
+            assert main(command) == 2
+            error = capsys.readouterr().err
+            assert "cannot be loaded as a Keras model" in error
+            assert re.search(message, error)
+            assert error.count("\n") == 1
+    keras.saving.register_keras_serializable("tests")(Scale)
+    assert not (tmp_path / "a.onnx").exists()
 
 
 @pytest.mark.parametrize(
@@ -147,8 +161,21 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["export", "a.keras", "-o", "a.tflite"], "no file 'a.keras'"),
         (["export", "a.keras", "--root", "8", "-o", "a.tflite"], "--root is for networks"),
         (["export", "nin", "--weights", "a.weights.h5", "-o", "a.tflite"], "a.weights.h5"),
-        (["export", "nin", "-o", "."], "a folder where a file is to be written"),
-        (["export", "nin", "--calibration-images", "0", "-o", "a"], "--calibration-images of 1"),
+        (["export", "nin", "-o", ".", "--format", "tflite"], "a folder where a file"),
+        (["export", "nin", "-o", "."], "There is '.' already"),
+        (["export", "nin", "-o", "a.bin"], "ends in .tflite, .stablehlo or .onnx"),
+        (["export", "nin", "-o", "missing/1"], "no folder"),
+        (["export", "nin", "--batch", "0", "-o", "a.tflite"], "--batch of 1 or more"),
+        (["export", "nin", "--batch", "1", "--batch", "2", "-o", "a.tflite"], "of one --batch"),
+        (["export", "nin", "--precision", "int8", "-o", "a.onnx"], "--precision is of TFLite"),
+        (["export", "nin", "--source-size", "8x8", "-o", "a.tflite"], "--embed-preprocessing"),
+        (["export", "nin", "--embed-preprocessing", "-o", "a.onnx"], "not of ONNX files"),
+        (["export", "nin", "--tolerance", "0", "-o", "a.tflite"], "--tolerance above 0"),
+        (["export", "nin", "--labels", "missing.txt", "-o", "a.tflite"], "no file of labels"),
+        (
+            ["export", "nin", "--calibration-images", "0", "-o", "a.onnx"],
+            "--calibration-images of 1",
+        ),
         (["benchmark", "inference", "nin"], "do not divide the channels"),
         (["benchmark", "inference", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),
         (["export", "nin", "--threads", "0", "-o", "a.tflite"], "--threads of 1 or more"),
@@ -258,13 +285,17 @@ def test_export_of_a_file_and_of_a_network_by_name(tmp_path, capsys):
     assert not output.exists()
     assert main(["export", str(saved), "--image-size", "32", "-o", str(output)]) == 0
     out = capsys.readouterr().out
-    assert "Compared with Keras on 8 images" in out
-    assert f"{output.stat().st_size:,} bytes, float32" in out
-    (header, _, *rows), _ = tables(out)
+    assert "compared with Keras on 8 inputs, in LiteRT" in out
+    assert "XNNPACK: runs all of it, in one piece" in out
+    assert f"{output.stat().st_size:,} bytes, tflite, float32" in out
+    _, (header, _, *rows), *_ = tables(out)
     assert header == ["layer", "shape", "lowering", "why"]
     layers = [row[0].rpartition("/")[2] for row in rows]
     assert layers == ["conv1_1_conv", "conv2_1_conv", "conv3_1_conv"]
-    assert main(["export", "nin", "--root", "8", "--classes", "3", "-o", str(output)]) == 0
+    again = ["export", "nin", "--root", "8", "--classes", "3", "-o", str(output)]
+    assert main(again) == 2
+    assert "already" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) == 0
     captured = capsys.readouterr()
     assert "the weights are random" in captured.err
     assert "9 CONV_2D" in captured.out
@@ -284,8 +315,24 @@ def test_export_in_int8_tuned(tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert "measuring layer 3 of 3" in captured.err
     assert captured.out.count("measured on this machine") == 3
-    assert "1 QUANTIZE" in captured.out
+    assert "ranges of activations are those of 12 images" in captured.out
+    assert "warning: The ranges of integers are taken from 12 images only" in captured.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "nin.tflite"]
+
+
+@pytest.mark.parametrize("name", ["nin.stablehlo", pytest.param("1", marks=pytest.mark.slow)])
+def test_export_in_other_formats(tmp_path, capsys, name):
+    output, labels = tmp_path / name, tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n")
+    arguments = ["--root", "8", "--classes", "2", "--image-size", "16", "--labels", str(labels)]
+    assert main(["export", "nin", *arguments, "-o", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert "in another process" in captured.out
+    assert "To run it:" in captured.out
+    if output.is_file():
+        assert attachments.read(output)[1] == ("cat", "dog")
+    else:
+        assert (output / "assets.extra" / "labels.txt").read_text() == labels.read_text()
 
 
 def test_benchmark_of_layers(tmp_path, capsys):

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from keras_roots.files import replacing, require_writable, results_folder
+from keras_roots.files import (
+    refuse_existing,
+    replacing,
+    replacing_folder,
+    require_writable,
+    results_folder,
+)
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
@@ -85,3 +91,41 @@ def test_a_folder_that_could_be_written_and_is_not_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file/run' cannot be written: Not a directory"):
         require_writable(tmp_path / "file" / "run")
+
+
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path):
+    path = tmp_path / "1"
+    for content in ("first", "second"):
+        with replacing_folder(path) as temporary:
+            (temporary / f"{content}.txt").write_text(content)
+            assert not (path / f"{content}.txt").exists()
+        assert [file.name for file in path.iterdir()] == [f"{content}.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_failure_leaves_the_old_folder_and_nothing_else(tmp_path):
+    path = tmp_path / "1"
+    path.mkdir()
+    (path / "old.txt").write_text("old")
+
+    def interrupted(where):
+        with replacing_folder(where) as temporary:
+            (temporary / "half.txt").write_text("half")
+            raise KeyboardInterrupt
+
+    for where in (path, tmp_path / "2"):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(where)
+    assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.txt")] == ["1/old.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["1"]
+
+
+def test_what_is_there_is_refused(tmp_path):
+    refuse_existing(tmp_path / "new")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        refuse_existing(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="a file where a folder"):
+        replacing_folder(tmp_path / "file").__enter__()
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        replacing_folder(tmp_path / "missing" / "1").__enter__()
