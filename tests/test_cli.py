@@ -174,7 +174,7 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["export", "nin", "--labels", "missing.txt", "-o", "a.tflite"], "no file of labels"),
         (
             ["export", "nin", "--calibration-images", "0", "-o", "a.onnx"],
-            "--calibration-images of 1",
+            "-images of 1 or more",
         ),
         (["benchmark", "inference", "nin"], "do not divide the channels"),
         (["benchmark", "inference", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),

@@ -31,7 +31,9 @@ def test_normalisation_inside_is_kerass(tmp_path, mode):
         images,
         preprocessing=Preprocessing(mode, inside=True),
     )
-    expected = keras.applications.imagenet_utils.preprocess_input(images.copy(), mode=mode)
+    expected = images
+    if mode != "none":
+        expected = keras.applications.imagenet_utils.preprocess_input(images.copy(), mode=mode)
     made = run(artifact.path.read_bytes(), images)
     np.testing.assert_allclose(made, expected.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
     assert artifact.operators.get("CONV_2D", 0) == (mode != "none")

@@ -14,7 +14,6 @@ from keras_roots.cli.options import (
     to_stderr,
 )
 
-_IMAGES_TO_VERIFY = 8
 _FORMATS = ("tflite", "savedmodel", "xla", "stablehlo", "onnx")
 _SUFFIXES = {".tflite": "tflite", ".stablehlo": "stablehlo", ".onnx": "onnx", "": "savedmodel"}
 
@@ -90,13 +89,25 @@ def _add_images(command) -> None:
     command.add_argument(
         "--calibration",
         metavar="DIR",
-        help="folder of images like those that the model will see, for int8's ranges and for the "
-        "verification (without it: parts of two photographs of scikit-learn's, or random images)",
+        help="folder of images like those that the model will see, for int8's ranges",
     )
     command.add_argument(
         "--calibration-images",
         type=int,
         default=100,
+        metavar="N",
+        help="how many of them (default: %(default)s)",
+    )
+    command.add_argument(
+        "--verification",
+        metavar="DIR",
+        help="folder of other images to verify with (default: some of those of --calibration that "
+        "it does not use; without it parts of two photographs of scikit-learn's, or random images)",
+    )
+    command.add_argument(
+        "--verification-images",
+        type=int,
+        default=8,
         metavar="N",
         help="how many of them (default: %(default)s)",
     )
@@ -261,10 +272,10 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
         raise ValueError(f"Expected --batch of 1 or more. Received: {min(arguments.batch)}")
     if len(arguments.batch or [1]) > 1 and kind not in ("savedmodel", "xla"):
         raise ValueError(f"A file of the format {kind} is of one --batch; give several files.")
-    if arguments.calibration_images < 1:
-        raise ValueError(
-            f"Expected --calibration-images of 1 or more. Received: {arguments.calibration_images}"
-        )
+    for name in ("calibration_images", "verification_images"):
+        if (number := getattr(arguments, name)) < 1:
+            option = name.replace("_", "-")
+            raise ValueError(f"Expected --{option} of 1 or more. Received: {number}")
     if arguments.tolerance is not None and not arguments.tolerance > 0:
         raise ValueError(f"Expected a --tolerance above 0. Received: {arguments.tolerance}")
     for name, default in (("precision", "float32"), ("interface", "float32"), ("lowering", "auto")):
@@ -278,8 +289,9 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
         raise ValueError(
             f"{arguments.precision} needs images to calibrate with: give --calibration DIR"
         )
-    if arguments.calibration is not None:
-        calibration.require_images(arguments.calibration)
+    for folder in (arguments.calibration, arguments.verification):
+        if folder is not None:
+            calibration.require_images(folder)
     if arguments.labels is not None and not Path(arguments.labels).is_file():
         raise FileNotFoundError(f"There is no file of labels {arguments.labels!r}.")
 
@@ -300,18 +312,20 @@ def _images(arguments: argparse.Namespace, model, preprocessing):
 
     model = without_auxiliary_heads(model)
     require_exportable(model)
-    if arguments.calibration is None:
-        images, what = example_inputs.example_inputs(model, _IMAGES_TO_VERIFY, preprocessing)
+    wanted, count = arguments.verification_images, arguments.calibration_images
+    if arguments.calibration is None and arguments.verification is None:
+        images, what = example_inputs.example_inputs(model, wanted, preprocessing)
         to_stderr(f"verifying with {what}")
         return images, None
-    wanted = arguments.calibration_images
-    loaded = calibration.load_images(
-        arguments.calibration,
-        preprocessing.input_shape(tuple(model.inputs[0].shape[1:])),
-        wanted + _IMAGES_TO_VERIFY,
-        preprocessing.to_caller(),
-    )
+
+    def loaded(folder: str, number: int):
+        shape = preprocessing.input_shape(tuple(model.inputs[0].shape[1:]))
+        return calibration.load_images(folder, shape, number, preprocessing.to_caller())
+
+    if arguments.verification is not None:
+        ranges = loaded(arguments.calibration, count) if arguments.calibration else None
+        return loaded(arguments.verification, wanted), ranges
+    both = loaded(arguments.calibration, wanted + count)
     # Those to verify with are others than those to calibrate with, where there are enough.
-    enough = len(loaded) > min(wanted, _IMAGES_TO_VERIFY) + _IMAGES_TO_VERIFY - 1
-    ranges = loaded[_IMAGES_TO_VERIFY:] if enough else loaded
-    return loaded[:_IMAGES_TO_VERIFY], ranges
+    enough = len(both) > min(wanted, count) + wanted - 1
+    return both[:wanted], both[wanted:] if enough else both
