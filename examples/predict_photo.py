@@ -70,7 +70,7 @@ def main(model: str, photo: str) -> None:
     scale, zero_point = made["quantization"]
     if scale:
         scores = (scores - zero_point) * scale
-        if gives["values"] == "scores":  # Then the file ends before the softmax.
+        if gives["values"] == "logits":  # Then the file ends before the softmax.
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
     for place in np.argsort(-scores, kind="stable")[:5]:

@@ -64,7 +64,7 @@ class TFLiteClassifier:
             self.shape = (self.resize, self.resize, self._whole[2])
         # Then the softmax was left out, as 8 bits would have lost its results.
         is_integer = np.dtype(self._output["dtype"]).kind in "iu"
-        self._lacks_softmax = is_integer and made.get("values") == "scores"
+        self._lacks_softmax = is_integer and made.get("values") == "logits"
         if self.labels is not None and len(self.labels) != self.classes:
             raise ValueError(
                 f"'{path}' has {len(self.labels)} labels attached, and {self.classes} classes."

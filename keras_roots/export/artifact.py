@@ -161,7 +161,8 @@ def check(
                 f"The converted model's outputs differ from Keras's {measure} {found:.3g}, where "
                 f"{allowed:.3g} is allowed, {share:g} of the outputs' own; no file was written."
                 + (
-                    " Are the images for calibration like those that the model sees?"
+                    " Are the images for calibration like those that the model sees, and enough? "
+                    "(--calibration-images; and --tolerance accepts more.)"
                     if precision.startswith("int8")
                     else ""
                 )

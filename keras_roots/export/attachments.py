@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...] | Non
                     if name in archive.namelist()
                 }
             metadata = json.loads(found.get(METADATA, "{}"))
-        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError):
+        # Whatever a broken archive, or one of others', leads the two readers to.
+        except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, zlib.error):
             return {}, None
     labels = found.get(LABELS)
     return (

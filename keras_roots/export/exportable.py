@@ -97,6 +97,7 @@ def exportable(
     model = without_auxiliary_heads(model)
     preprocessing = as_preprocessing(preprocessing)
     require_exportable(model)
+    _check_resize(preprocessing, tuple(model.inputs[0].shape[1:]))
     plain = inference_graph(model)
     graph = inside.with_preprocessing(simplify(plain), preprocessing)
     # Pixels are real numbers for a file that normalises them, whatever the model takes.
@@ -132,6 +133,14 @@ def _outputs(graph: InferenceGraph, inputs: Sequence[np.ndarray]) -> tuple[np.nd
         for n in range(len(inputs[0]))
     ]
     return tuple(np.concatenate(pieces) for pieces in zip(*made, strict=True))
+
+
+def _check_resize(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
+    size = max(shape[:2], default=0)
+    if preprocessing.resize is not None and preprocessing.resize < size:
+        raise ValueError(
+            f"Expected resize of the image size ({size}) or more. Received: {preprocessing.resize}"
+        )
 
 
 def _structured(model: keras.Model, arrays: list[np.ndarray]) -> Any:

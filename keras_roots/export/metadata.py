@@ -95,7 +95,10 @@ def metadata(
 
 
 def kind_of(ready: Exportable) -> str:
-    """Of the outputs: "probabilities", "scores" (one for each class), or "features"."""
+    """Of the outputs: "probabilities", "scores" (one for each class), or "features".
+
+    A file of int8 that ends before its softmax has "logits".
+    """
     if len(ready.expected) != 1 or ready.expected[0].ndim != 2:
         return "features"
     values = ready.expected[0].astype(np.float64)

@@ -146,10 +146,6 @@ def _crop(shape: tuple, source_size: tuple[int, int], resize: int | None) -> _Cr
     if height != width:
         raise ValueError(f"A crop is for a model of square images. Received: one of {shape}")
     resize = calibration.default_resize(height) if resize is None else resize
-    if resize < height:
-        raise ValueError(
-            f"Expected resize of the image size ({height}) or more. Received: {resize}"
-        )
     side = max(1, round(min(source_size) * height / resize))
     top, left = ((length - side) // 2 for length in source_size)
     return _Crop((top, left, side, side), (height, width))

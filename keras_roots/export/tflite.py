@@ -152,7 +152,7 @@ def export_tflite(
             lowering=lowering,
         )
         if scores and interface == "int8":
-            attached["output"]["values"] = "scores"
+            attached["output"]["values"] = "logits"
         content = attachments.attach(content, attached, labels)
         # What is written is what was tried, the attachments with it.
         check(ready.in_order(run_by_name(content, given)), actual, "float32")
