@@ -349,9 +349,8 @@ def test_benchmark_of_layers(tmp_path, capsys):
     assert set(measured.rows[1].milliseconds) == {*names} - {"split", "dense"}
 
 
-@pytest.mark.parametrize(
-    "precisions", [["float32"], pytest.param(["float32", "int8"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precisions", [["float32"], ["float32", "int8"]])
 def test_benchmark_of_inference(tmp_path, capsys, precisions):
     path = tmp_path / "nin.csv"
     arguments = ["--root", "8", "--rounds", "1", "--threads", "2", "-o", str(path)]
@@ -430,6 +429,7 @@ def test_as_a_module():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_plot_of_steps(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["benchmark", "steps", "nin", "--root", "4", "--image-size", "12", "--rounds", "1"]

@@ -88,7 +88,7 @@ def read_requests(path):
         yield request.model_spec, tensors
 
 
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_savedmodel(tmp_path, model, images, jit_compile):
     path = tmp_path / "1"
     artifact = export.export_savedmodel(
@@ -165,7 +165,13 @@ def test_onnx(tmp_path, model, images):
 
 
 @pytest.mark.parametrize(
-    "kind", ["tflite", pytest.param("stablehlo", marks=pytest.mark.slow), "onnx", "savedmodel"]
+    "kind",
+    [
+        "tflite",
+        "onnx",
+        pytest.param("stablehlo", marks=pytest.mark.slow),
+        pytest.param("savedmodel", marks=pytest.mark.slow),
+    ],
 )
 def test_several_inputs_and_outputs(tmp_path, several, kind):
     if kind == "onnx":
@@ -232,6 +238,7 @@ def test_wrong_outputs_are_refused_and_what_was_there_stays(
     assert (path / "mine.txt" if kind == "savedmodel" else path).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_savedmodel(tmp_path):
     with pytest.raises(RuntimeError, match="cannot be run in another process: .*SavedModel"):
         separately.run_separately("tensorflow", tmp_path, {"images": np.zeros(1)})
