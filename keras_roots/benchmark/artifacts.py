@@ -10,7 +10,7 @@ import numpy as np
 from keras_roots.benchmark.candidates import Candidate
 from keras_roots.benchmark.records import Session
 from keras_roots.export import export_savedmodel, export_tflite
-from keras_roots.export.artifact import check
+from keras_roots.export.artifact import ON_GPU, check
 from keras_roots.export.convert import CALIBRATED, PRECISIONS
 from keras_roots.requirements import require_extras, require_tensorflow
 
@@ -24,8 +24,6 @@ RUNTIMES: dict[str, str | None] = {
 AS_IT_IS = "as it is"
 # Verified are the outputs of so many; a batch repeats them.
 _IMAGES = 2
-# A GPU multiplies float32 in fewer bits, unless told otherwise.
-_TOLERANCE_ON_GPU = 0.02
 
 
 def precisions(runtime: str) -> tuple[str, ...]:
@@ -133,7 +131,6 @@ class Artifacts:
                 inputs,
                 jit_compile=session.runtime == "xla",
                 target=session.device,  # type: ignore[arg-type]
-                tolerance=_TOLERANCE_ON_GPU if session.device == "gpu" else None,
             )
         del model
         keras.backend.clear_session()
@@ -152,7 +149,7 @@ def verify(outputs: np.ndarray, artifact: Artifact, session: Session) -> None:
     if artifact.expected is None:
         return
     expected = np.resize(artifact.expected, (session.batch, *artifact.expected.shape[1:]))
-    tolerance = _TOLERANCE_ON_GPU if session.device == "gpu" else None
+    tolerance = ON_GPU if session.device == "gpu" else None
     check([outputs], [expected], session.precision, tolerance)
 
 

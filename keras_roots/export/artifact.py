@@ -13,6 +13,8 @@ from keras_roots.tables import Table
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;
 # float16 weights have 11 bits.
 _LARGEST = {"float32": 1e-4, "float16": 5e-2}
+# The same on a GPU, which multiplies float32 in fewer bits (TF32), unless told otherwise.
+ON_GPU = 2e-2
 # Root mean square of the difference, relative to that of the outputs: eight bits lose
 # something (a quarter in a ResNet-50 of random weights), and a wrong file nearly all.
 _ROOT_MEAN_SQUARE = {"dynamic": 0.5, "int8": 0.5, "int8x16": 0.5}

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 from keras_roots.export import attachments, metadata, warmup
-from keras_roots.export.artifact import Artifact, check, compare
+from keras_roots.export.artifact import ON_GPU, Artifact, check, compare
 from keras_roots.export.exportable import Inputs, check_labels, exportable
 from keras_roots.export.inference_function import Target, context_of, function_of
 from keras_roots.export.preprocessing import Preprocessing
@@ -88,7 +88,7 @@ def export_savedmodel(
             "tensorflow", temporary, ready.named(ready.inputs), on_cpu=not on_gpu
         )
         actual = ready.in_order(outputs)
-        check(actual, ready.expected, "float32", tolerance)
+        check(actual, ready.expected, "float32", tolerance or (ON_GPU if on_gpu else None))
         kernels, device = "XLA" if jit_compile else "its own kernels", "GPU" if on_gpu else "CPU"
         runtime = f"TensorFlow ({kernels}, {device}), in another process"
         comparison = compare(actual, ready.expected, runtime)

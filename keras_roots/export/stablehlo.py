@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from keras_roots.export import attachments, metadata
-from keras_roots.export.artifact import Artifact, check, compare
+from keras_roots.export.artifact import ON_GPU, Artifact, check, compare
 from keras_roots.export.exportable import Inputs, check_labels, exportable
 from keras_roots.export.inference_function import Target, context_of, function_of
 from keras_roots.export.preprocessing import Preprocessing
@@ -80,7 +80,7 @@ def export_stablehlo(
         report("verifying it in another process")
         outputs = run_separately("jax", temporary, ready.named(ready.inputs), on_cpu=here == "cpu")
         actual = ready.in_order(outputs)
-        check(actual, ready.expected, "float32", tolerance)
+        check(actual, ready.expected, "float32", tolerance or (ON_GPU if here == "gpu" else None))
         runtime = f"JAX ({here.upper()}), in another process"
         comparison = compare(actual, ready.expected, runtime)
         attached = metadata.metadata(
