@@ -110,7 +110,13 @@ def test_a_worker_that_dies_between_two_turns(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "runtime", ["litert", pytest.param("tensorflow", marks=pytest.mark.slow), "xla", "jax"]
+    "runtime",
+    [
+        "litert",
+        "jax",
+        pytest.param("tensorflow", marks=pytest.mark.slow),
+        pytest.param("xla", marks=pytest.mark.slow),
+    ],
 )
 def test_each_runtime_computes_what_keras_does_and_is_timed(files, tmp_path, runtime):
     path = tmp_path / "a.json"
