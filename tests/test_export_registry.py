@@ -1,5 +1,7 @@
 """Every network in every precision: it converts, agrees with Keras, and XNNPACK runs all of it."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +33,9 @@ def grouped_layers(model):
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_every_network_in_every_precision(tmp_path, name, precision):
+    # A hundred networks would fill the memory.
+    keras.backend.clear_session()
+    gc.collect()
     size = SIZES.get(name, 64)
     keras.utils.set_random_seed(0)
     model = keras_roots.build(
