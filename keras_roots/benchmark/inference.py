@@ -39,7 +39,7 @@ from keras_roots.topology import RootLike, Topology, as_topology
 STOCK = "stock"
 _DENSE = as_topology(1)
 _PRODUCT = 1024
-_IMAGES = 8
+_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True)

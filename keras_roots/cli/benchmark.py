@@ -253,7 +253,7 @@ def _inference(arguments: argparse.Namespace) -> int:
     if arguments.calibration is not None:
         calibration.require_images(arguments.calibration)
         shape = build(arguments.model, root=1, **options).input_shape[1:]
-        images = calibration.load_images(arguments.calibration, shape, 16, "torch")
+        images = calibration.load_images(arguments.calibration, shape, 32, "torch")
     runs = inference.inference(
         arguments.model,
         arguments.root or [16, 64],
