@@ -72,8 +72,7 @@ class TFLiteClassifier:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         pieces = []
-        for first in range(0, len(images), self._batch):
-            places = np.minimum(np.arange(first, first + self._batch), len(images) - 1)
+        for places in interpreter.batches(len(images), self._batch):
             given = interpreter.quantized(self._placed(images[places]), self._input)
             self._interpreter.set_tensor(self._input["index"], given)
             self._interpreter.invoke()

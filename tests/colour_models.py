@@ -56,6 +56,7 @@ def colour_folders(folder):
 
 
 def tables(text):
+    """The printed tables, as rows of cells that are two spaces or more apart."""
     blocks = text.strip().split("\n\n")
     return [[re.split(r"\s{2,}", line) for line in block.splitlines()] for block in blocks]
 

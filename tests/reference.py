@@ -1,6 +1,7 @@
-"""A grouped convolution and its gradients as NumPy loops, in float64."""
+"""What tests compare with: a grouped convolution as NumPy loops in float64; LiteRT itself."""
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 
 def grouped_convolution(inputs, kernel, cotangent_of, strides, padding, dilation):
@@ -48,3 +49,16 @@ def grouped_convolution(inputs, kernel, cotangent_of, strides, padding, dilation
         :, before[0] : before[0] + size[0], before[1] : before[1] + size[1]
     ]
     return outputs, inputs_gradient, kernel_gradient
+
+
+def run_tflite(content, images):
+    """Outputs [examples, values] of a TFLite file of batch 1, one image at a time."""
+    loaded = Interpreter(model_content=content)
+    loaded.allocate_tensors()
+    (given,), (made,) = loaded.get_input_details(), loaded.get_output_details()
+    outputs = []
+    for image in images:
+        loaded.set_tensor(given["index"], image[np.newaxis])
+        loaded.invoke()
+        outputs.append(loaded.get_tensor(made["index"])[0])
+    return np.stack(outputs)

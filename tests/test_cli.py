@@ -4,19 +4,12 @@ import subprocess
 import sys
 
 import keras
-import numpy as np
 import pytest
 
 import keras_roots
 from keras_roots.cli import main
-from keras_roots.export import attachments, tuning
+from tests.colour_models import tables
 from tests.sample_models import Scale
-
-
-def tables(text):
-    """The printed tables, as rows of cells that are two spaces or more apart."""
-    blocks = text.strip().split("\n\n")
-    return [[re.split(r"\s{2,}", line) for line in block.splitlines()] for block in blocks]
 
 
 def test_cost_prints_layers_and_stages(capsys):
@@ -248,15 +241,6 @@ def test_a_results_folder_that_is_not_empty_stays_as_it_is(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_benchmark_of_building(capsys):
-    arguments = ["nin", "--reference", "MobileNetV3Small", "--rounds", "1"]
-    assert main(["benchmark", "build", *arguments]) == 0
-    out = capsys.readouterr().out
-    layers = len(keras_roots.RootNIN().layers)
-    assert re.search(rf"\| nin_root-16 +\| +{layers} \|", out)
-    assert "of the reference's time" in out
-
-
 def test_interrupted(monkeypatch, capsys):
     def interrupt(**_):
         raise KeyboardInterrupt
@@ -273,137 +257,6 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr("keras_roots.demo.run", fail)
     assert main(["demo"]) == 1
     assert "the outputs differ" in capsys.readouterr().err
-
-
-def test_export_of_a_file_and_of_a_network_by_name(tmp_path, capsys):
-    saved, output = tmp_path / "nin.keras", tmp_path / "nin.tflite"
-    keras_roots.RootNIN(root=8, include_top=False, pooling="avg", input_shape=(None, None, 3)).save(
-        saved
-    )
-    assert main(["export", str(saved), "-o", str(output)]) == 2
-    assert "leaves its image size open: give --image-size" in capsys.readouterr().err
-    assert not output.exists()
-    assert main(["export", str(saved), "--image-size", "32", "-o", str(output)]) == 0
-    out = capsys.readouterr().out
-    assert "compared with Keras on 8 inputs, in LiteRT" in out
-    assert "XNNPACK: runs all of it, in one piece" in out
-    assert f"{output.stat().st_size:,} bytes, tflite, float32" in out
-    _, (header, _, *rows), *_ = tables(out)
-    assert header == ["layer", "shape", "lowering", "why"]
-    layers = [row[0].rpartition("/")[2] for row in rows]
-    assert layers == ["conv1_1_conv", "conv2_1_conv", "conv3_1_conv"]
-    again = ["export", "nin", "--root", "8", "--classes", "3", "-o", str(output)]
-    assert main(again) == 2
-    assert "already" in capsys.readouterr().err
-    assert main([*again, "--overwrite"]) == 0
-    captured = capsys.readouterr()
-    assert "the weights are random" in captured.err
-    assert "9 CONV_2D" in captured.out
-
-
-def test_export_in_int8_tuned(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    images = tmp_path / "images"
-    images.mkdir()
-    rng = np.random.default_rng(0)
-    for n in range(20):
-        keras.utils.save_img(images / f"{n}.png", rng.uniform(0, 255, (32, 32, 3)), scale=False)
-    output = tmp_path / "nin.tflite"
-    arguments = ["--root", "8", "--precision", "int8", "--calibration", str(images)]
-    arguments += ["--preprocessing", "torch", "--lowering", "tuned", "-o", str(output)]
-    assert main(["export", "nin", *arguments]) == 0
-    captured = capsys.readouterr()
-    assert "measuring layer 3 of 3" in captured.err
-    assert captured.out.count("measured on this machine") == 3
-    assert "ranges of activations are those of 12 images" in captured.out
-    assert "warning: The ranges of integers are taken from 12 images only" in captured.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "nin.tflite"]
-
-
-@pytest.mark.parametrize("name", ["nin.stablehlo", pytest.param("1", marks=pytest.mark.slow)])
-def test_export_in_other_formats(tmp_path, capsys, name):
-    output, labels = tmp_path / name, tmp_path / "labels.txt"
-    labels.write_text("cat\ndog\n")
-    arguments = ["--root", "8", "--classes", "2", "--image-size", "16", "--labels", str(labels)]
-    assert main(["export", "nin", *arguments, "-o", str(output)]) == 0
-    captured = capsys.readouterr()
-    assert "in another process" in captured.out
-    assert "To run it:" in captured.out
-    if output.is_file():
-        assert attachments.read(output)[1] == ("cat", "dog")
-    else:
-        assert (output / "assets.extra" / "labels.txt").read_text() == labels.read_text()
-
-
-def test_benchmark_of_layers(tmp_path, capsys):
-    path = tmp_path / "measured.json"
-    arguments = ["--root", "16", "--precision", "int8", "--rounds", "1", "-o", str(path)]
-    assert main(["benchmark", "layers", "nin", *arguments]) == 0
-    (_, _, *rows), _ = tables(capsys.readouterr().out)
-    names = [row[2].removesuffix(" *") for row in rows if "in 16 groups" in row[0]]
-    assert names == ["native", "packed-1", "packed-2", "packed-4", "packed-8", "split", "dense"]
-    assert sum(row[2].endswith("*") for row in rows) == 3
-    measured = tuning.read(path)
-    assert measured.of_this_machine()
-    assert {row.precision for row in measured.rows} == {"int8"}
-    assert set(measured.rows[1].milliseconds) == {*names} - {"split", "dense"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precisions", [["float32"], ["float32", "int8"]])
-def test_benchmark_of_inference(tmp_path, capsys, precisions):
-    path = tmp_path / "nin.csv"
-    arguments = ["--root", "8", "--rounds", "1", "--threads", "2", "-o", str(path)]
-    arguments += [option for each in precisions for option in ("--precision", each)]
-    assert main(["benchmark", "inference", "nin", *arguments]) == 0
-    out = capsys.readouterr().out
-    for precision in precisions:
-        (_, _, dense, grouped), *_ = tables(out.partition(f"nin, {precision}, 2 threads")[2])
-        assert (dense[0], grouped[0]) == ("dense", "root-8")
-        macs = [keras_roots.cost(keras_roots.RootNIN(root=root)).macs for root in (8, 1)]
-        assert grouped[1] == f"{macs[0] / macs[1]:.3f}"
-    assert "A large matrix product" in out
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(precisions) * 2 * 3
-    # Without its layers' groups, the bound is the dense network's own time.
-    for row in rows:
-        if row["topology"] == "root-1" and row["form"] == "auto":
-            assert row["bound_ms"] == row["median_ms"]
-        assert float(row["p10_ms"]) <= float(row["median_ms"]) <= float(row["p90_ms"])
-    assert main(["benchmark", "plot", str(path), "-o", str(tmp_path / "nin.png")]) == 0
-    assert (tmp_path / "nin.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-def test_benchmark_of_simplifications_and_of_operators(tmp_path, capsys):
-    assert main(["benchmark", "simplifications", "nin", "--root", "8", "--rounds", "1"]) == 0
-    (_, _, *rows), _ = tables(capsys.readouterr().out)
-    assert [row[0] for row in rows] == [
-        *("stock", "normalisation folded", "padding folded", "unread pixels skipped"),
-        *("sums merged", "lowerings chosen"),
-    ]
-    path = tmp_path / "nin.tflite"
-    assert main(["export", "nin", "--root", "8", "-o", str(path)]) == 0
-    capsys.readouterr()
-    assert main(["benchmark", "operators", str(path), "--rounds", "1"]) == 0
-    (_, _, *rows), _ = tables(capsys.readouterr().out)
-    calls = {row[0]: int(row[1]) for row in rows[:-3]}
-    assert sum(calls.values()) == 13
-    assert calls["CONV_2D FLOAT32 1x8x8x192 kernel 192x3x3x48 -> 1x8x8x192"] == 1
-    assert [row[0] for row in rows[-2:]] == ["sum", "the file"]
-
-
-@pytest.mark.slow
-def test_benchmark_of_inference_under_other_runtimes(capsys):
-    for module in ("openvino", "onnxruntime", "tf2onnx"):
-        pytest.importorskip(module)
-    arguments = ["--root", "16", "--rounds", "1", "--precision", "float32"]
-    arguments += ["--runtime", "openvino", "--runtime", "onnxruntime"]
-    assert main(["benchmark", "inference", "nin", *arguments]) == 0
-    (header, _, *rows), *_ = tables(capsys.readouterr().out.partition("thread\n\n")[2])
-    assert header[-2:] == ["openvino, ms", "onnxruntime, ms"]
-    assert all(float(cell) > 0 for row in rows for cell in row[-2:])
 
 
 @pytest.mark.parametrize(
@@ -427,20 +280,6 @@ def test_as_a_module():
     assert result.returncode == 2
     assert "Unknown model 'nope'" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-def test_a_plot_of_steps(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    command = ["benchmark", "steps", "nin", "--root", "4", "--image-size", "12", "--rounds", "1"]
-    assert main([*command, "--kind", "forward", "-o", "steps.csv"]) == 0
-    assert main(["benchmark", "plot", "steps.csv", "-o", "steps.png"]) == 0
-    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
-    assert main([*command, "--stock-root", "none", "-o", "ours.csv"]) == 0
-    capsys.readouterr()
-    assert main(["benchmark", "plot", "ours.csv", "-o", "ours.png"]) == 2
-    assert "dense network of stock Keras was not timed" in capsys.readouterr().err
-    assert not (tmp_path / "ours.png").exists()
 
 
 def test_lowerings_of_a_network_and_of_a_file(tmp_path, capsys):

@@ -13,6 +13,7 @@ from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.layers import GroupedConv2D
 from keras_roots.lowering import ways
+from tests.reference import run_tflite
 
 
 @pytest.fixture(scope="module", name="images")
@@ -257,7 +258,7 @@ def test_each_lowering_gives_the_same_file_but_for_rounding(images, trained, pre
         for grouped in ("native", "packed-1", "packed-2", "packed-4", "split"):
             lowered = graph.with_lowerings({"first": first, "grouped": grouped})
             content = tflite.convert_graph(ready, lowered, precision, (images,))
-            actual = interpreter.run(content, images)
+            actual = run_tflite(content, images)
             assert np.abs(actual - expected).max() <= tolerance * np.ptp(expected)
 
 
@@ -345,7 +346,7 @@ def test_unusual_models(tmp_path, precision):
             model, tmp_path / "a.tflite", images, precision=precision, calibration=many(images)
         )
         (expected,) = keras.tree.flatten(model.predict(images, verbose=0))
-        actual = interpreter.run(artifact.path.read_bytes(), images)
+        actual = run_tflite(artifact.path.read_bytes(), images)
         tolerance = 1e-5 if precision == "float32" else 0.2
         assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max() + 1e-6, name
 
@@ -388,7 +389,7 @@ def test_networks_on_photographs(tmp_path, crops, network, options, precision):
     )
     assert artifact.comparison.images == 6
     expected = model.predict(crops[6:], verbose=0)
-    actual = interpreter.run(artifact.path.read_bytes(), crops[6:])
+    actual = run_tflite(artifact.path.read_bytes(), crops[6:])
     if precision == "float32":
         np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
         assert artifact.comparison.top1_agreement == 1

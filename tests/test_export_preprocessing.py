@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from keras_roots.export import Preprocessing, export_tflite
 from keras_roots.export import preprocessing as inside
-from keras_roots.export.interpreter import run
 from keras_roots.training.images import centre_box
+from tests.reference import run_tflite
 
 
 def mean_of_colours(size, channels=3):
@@ -34,7 +34,7 @@ def test_normalisation_inside_is_kerass(tmp_path, mode):
     expected = images
     if mode != "none":
         expected = keras.applications.imagenet_utils.preprocess_input(images.copy(), mode=mode)
-    made = run(artifact.path.read_bytes(), images)
+    made = run_tflite(artifact.path.read_bytes(), images)
     np.testing.assert_allclose(made, expected.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
     assert artifact.operators.get("CONV_2D", 0) == (mode != "none")
     assert artifact.metadata["input"]["preprocessing"] == "none"
@@ -49,7 +49,7 @@ def test_one_channel(tmp_path):
         images,
         preprocessing=Preprocessing("tf", inside=True),
     )
-    made = run(artifact.path.read_bytes(), images)
+    made = run_tflite(artifact.path.read_bytes(), images)
     np.testing.assert_allclose(made[:, 0], images.mean(axis=(1, 2, 3)) / 127.5 - 1, atol=1e-5)
     with pytest.raises(ValueError, match="'torch' is of colours"):
         export_tflite(
@@ -90,7 +90,7 @@ def test_crop_and_resize_inside(tmp_path):
     assert artifact.metadata["input"]["crop_inside"]
     side = 15  # 20 * 6 / 8
     expected = [bilinear(image[2 : 2 + side, 8 : 8 + side], 6).ravel() for image in images]
-    np.testing.assert_allclose(run(artifact.path.read_bytes(), images), expected, atol=1e-2)
+    np.testing.assert_allclose(run_tflite(artifact.path.read_bytes(), images), expected, atol=1e-2)
     assert (artifact.delegates, artifact.outside) == (1, {})
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_roots.classifier import Classifier, checked_resize
 from keras_roots.cli import main
-from keras_roots.export import Preprocessing, attachments, export_tflite, interpreter
+from keras_roots.export import Preprocessing, attachments, export_tflite
 from keras_roots.export.convert import convert
 from tests.colour_models import (
     COLOURS,
@@ -20,6 +20,7 @@ from tests.colour_models import (
     one_line,
     tables,
 )
+from tests.reference import run_tflite
 
 RNG = np.random.default_rng(0)
 # Of many colours, so that what is calibrated reaches as far as what is tried.
@@ -143,7 +144,7 @@ def test_a_file_that_crops_by_itself(tmp_path, capsys):
     )
     classifier = Classifier(path)
     assert (classifier.image_size, classifier.crops) == (height, True)
-    expected = interpreter.run(path.read_bytes(), wholes.astype(np.float32))
+    expected = run_tflite(path.read_bytes(), wholes.astype(np.float32))
     squares = wholes[:, :, (width - height) // 2 :][:, :, :height]
     np.testing.assert_array_equal(classifier(squares), expected)
     photo = tmp_path / "photo.png"

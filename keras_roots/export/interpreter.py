@@ -1,7 +1,7 @@
 """The LiteRT interpreter."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,6 @@ def make_interpreter(model: bytes | str | os.PathLike, threads: int = 1):
     return interpreter
 
 
-def run(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Outputs [examples, values] of a model of batch 1."""
-    return outputs(make_interpreter(content), images)
-
-
-def outputs(interpreter, images: np.ndarray) -> np.ndarray:
-    """The same of an interpreter whose tensors are allocated."""
-    place_in = interpreter.get_input_details()[0]["index"]
-    place_out = interpreter.get_output_details()[0]["index"]
-    found = []
-    for image in images:
-        interpreter.set_tensor(place_in, image[np.newaxis])
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(place_out)[0])
-    return np.stack(found)
-
-
 def run_by_name(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of a file by their names, [examples, ...], of inputs [examples, ...] by theirs.
 
@@ -45,12 +28,17 @@ def run_by_name(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, n
     batch = int(next(iter(details_in.values()))["shape"][0])
     count = len(next(iter(inputs.values())))
     found: dict[str, list[np.ndarray]] = {name: [] for name in details_out}
-    for first in range(0, count, batch):
-        places = np.minimum(np.arange(first, first + batch), count - 1)
+    for places in batches(count, batch):
         given = {name: quantized(array[places], details_in[name]) for name, array in inputs.items()}
         for name, made in runner(**given).items():
             found[name].append(dequantized(made, details_out[name]))
     return {name: np.concatenate(pieces)[:count] for name, pieces in found.items()}
+
+
+def batches(count: int, batch: int) -> Iterator[np.ndarray]:
+    """The numbers of `count` examples in pieces of `batch`; the last is filled up with the last."""
+    for first in range(0, count, batch):
+        yield np.minimum(np.arange(first, first + batch), count - 1)
 
 
 def quantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
