@@ -133,27 +133,37 @@ def test_mistakes(tmp_path, photos):
         assert re.fullmatch(f"predict_photo.py: .*{message}\n", result.stderr)
 
 
+# No image library: an image in one colour, and the place of its largest score.
+WITHOUT_PILLOW = f"""
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=sys.argv[1])
+interpreter.allocate_tensors()
+image = np.full((1, {SIZE}, {SIZE}, 3), {COLOURS["red"]}, np.float32)
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+interpreter.invoke()
+print(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).argmax())
+"""
+
+
 @pytest.mark.slow
 def test_in_an_environment_that_holds_nothing_else(tmp_path):
     venv.create(tmp_path / "alone", with_pip=True)
     interpreter = tmp_path / "alone" / "bin" / "python"
-    installed = subprocess.run(
-        [interpreter, "-m", "pip", "install", "--quiet", "ai-edge-litert", "numpy", "pillow"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if installed.returncode != 0:
+
+    def run(*arguments, check=True):
+        command = [interpreter, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=check)
+
+    install = ("-m", "pip", "install", "--quiet")
+    if run(*install, "ai-edge-litert", "numpy", check=False).returncode != 0:
         pytest.skip("no network to install from")
-    packages = subprocess.run(
-        [interpreter, "-m", "pip", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    assert not re.search("tensorflow|keras|scipy", packages)
     model, red = tmp_path / "model.tflite", tmp_path / "red.jpg"
     images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype(np.float32)
     export_tflite(largest_colour(), model, images, labels=NAMES)
+    assert NAMES[int(run("-c", WITHOUT_PILLOW, model).stdout)] == "red"
+    run(*install, "pillow")
+    assert not re.search("tensorflow|keras|scipy", run("-m", "pip", "list").stdout)
     red.write_bytes(jpeg(COLOURS["red"]))
-    result = subprocess.run(
-        [interpreter, EXAMPLE, model, red], capture_output=True, text=True, check=True
-    )
-    assert said_by_example(result.stdout)[0][0] == "red"
+    assert said_by_example(run(EXAMPLE, model, red).stdout)[0][0] == "red"

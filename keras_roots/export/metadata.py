@@ -17,7 +17,7 @@ from keras_roots.measure import versions
 
 _FORMAT = 1
 _VALUES = {
-    "none": "0 to 255, or as the model was trained",
+    "none": "as the model was trained; 0 to 255 if it normalises by itself",
     "torch": "of keras.applications.imagenet_utils.preprocess_input(mode='torch')",
     "caffe": "of keras.applications.imagenet_utils.preprocess_input(mode='caffe')",
     "tf": "-1 to 1",
