@@ -162,7 +162,6 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["export", "nin", "--batch", "1", "--batch", "2", "-o", "a.tflite"], "of one --batch"),
         (["export", "nin", "--precision", "int8", "-o", "a.onnx"], "--precision is of TFLite"),
         (["export", "nin", "--source-size", "8x8", "-o", "a.tflite"], "--embed-preprocessing"),
-        (["export", "nin", "--embed-preprocessing", "-o", "a.onnx"], "not of ONNX files"),
         (["export", "nin", "--tolerance", "0", "-o", "a.tflite"], "--tolerance above 0"),
         (["export", "nin", "--labels", "missing.txt", "-o", "a.tflite"], "no file of labels"),
         (

@@ -23,6 +23,8 @@ def make_model():
     return keras.Sequential(
         [
             keras.Input((SIZE, SIZE, 3)),
+            # As those of our training programs begin.
+            keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 1, 2]),
             keras.layers.Conv2D(8, 3, padding="same"),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
@@ -100,6 +102,8 @@ def test_savedmodel(tmp_path, model, images, jit_compile):
     for batch in (1, 3):
         (scores,) = serve(images=tf.constant(images[:batch])).values()
         np.testing.assert_allclose(scores, model.predict(images[:batch], verbose=0), atol=1e-6)
+    weights = np.asarray(model.get_layer("predictions").kernel).tobytes()
+    assert (path / "saved_model.pb").read_bytes().count(weights) == 1
     definition = serve.graph.as_graph_def()
     nodes = [node for function in definition.library.function for node in function.node_def]
     kinds = {node.op for node in (*definition.node, *nodes)}
@@ -224,7 +228,7 @@ def test_wrong_outputs_are_refused_and_what_was_there_stays(
     with pytest.raises(FileExistsError, match="already"):
         exporter(model, path, images, overwrite=False)
     wrong = np.full((3, 3), 0.2, np.float32)
-    outputs = [wrong] if kind == "onnx" else {"predictions": wrong}
+    outputs = (wrong,) if kind == "onnx" else {"predictions": wrong}
     monkeypatch.setattr(module, name, lambda *_, **__: outputs)
     with pytest.raises(RuntimeError, match="differ from Keras's by up to"):
         exporter(model, path, images)

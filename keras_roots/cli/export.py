@@ -281,8 +281,6 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
     for name, default in (("precision", "float32"), ("interface", "float32"), ("lowering", "auto")):
         if kind != "tflite" and getattr(arguments, name) != default:
             raise ValueError(f"--{name} is of TFLite files. Received: the format {kind}")
-    if kind == "onnx" and arguments.embed_preprocessing:
-        raise ValueError("--embed-preprocessing is not of ONNX files, which Keras writes.")
     if arguments.source_size is not None and not arguments.embed_preprocessing:
         raise ValueError("--source-size is with --embed-preprocessing")
     if arguments.precision in ("int8", "int8x16") and arguments.calibration is None:

@@ -107,6 +107,19 @@ class FullyConnected:
         return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standardization:
+    """Keras's Normalization layer: (x - mean) * scale, both of a shape that x can take."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def __call__(self, x):
+        import tensorflow as tf
+
+        return (tf.cast(x, tf.float32) - self.mean) * self.scale
+
+
 @dataclasses.dataclass(frozen=True)
 class Subsampling:
     """Every so-manieth pixel, from the first: x[:, ::down, ::across]."""
@@ -293,6 +306,10 @@ def inference_graph(model: keras.Model) -> InferenceGraph:
         elif _is_plain(call, (keras.layers.Dense,), 2):
             kernel, bias = _weights(call.layer, call.layer.units)
             operation = FullyConnected(kernel, bias)
+        elif type(call.layer) is keras.layers.Normalization and not call.layer.invert:
+            # Left in the layer its constants are eager tensors, which tf2onnx takes for inputs.
+            steps.append(Step(name, _standardization(call.layer), call.inputs, call.outputs))
+            continue
         else:
             steps.append(Step(name, LayerCall(call), call.inputs, call.outputs))
             continue
@@ -362,6 +379,15 @@ def _convolution(call: graph.Call) -> Convolution:
         dilation_rate=tuple(layer.dilation_rate),
         padding=padding,
     )
+
+
+def _standardization(layer: Any) -> Standardization:
+    mean, variance = (
+        np.asarray(keras.ops.convert_to_numpy(each), np.float32)
+        for each in (layer.mean, layer.variance)
+    )
+    scale = 1 / np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    return Standardization(mean, scale.astype(np.float32))
 
 
 def _weights(layer: Any, outputs: int) -> tuple[np.ndarray, np.ndarray]:

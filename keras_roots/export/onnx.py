@@ -1,13 +1,11 @@
-"""ONNX files, by Keras's own export, verified in ONNX Runtime.
+"""ONNX files, verified in ONNX Runtime.
 
-Groups stay groups (the attribute of Conv). Folding and fusing are left to the runtime, which does
-so when it loads.
+By tf2onnx, as Keras's own export, but of the simplified graph: Keras's leaves the constants of a
+Normalization layer out (3.15), and knows of no preprocessing inside. Groups stay groups (the
+attribute of Conv).
 """
 
-import contextlib
-import io
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph, lowering
+from keras_roots import lowering
 from keras_roots.export import attachments, metadata
 from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Exportable, Inputs, check_labels, exportable
-from keras_roots.export.inference_graph import Convolution, inference_graph
+from keras_roots.export.inference_graph import Convolution, InferenceGraph
+from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.files import refuse_existing, replacing
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras
@@ -30,13 +29,15 @@ import onnxruntime
 session = onnxruntime.InferenceSession({path!r}, providers=["CPUExecutionProvider"])
 outputs = session.run(None, {inputs})  # float32, [batch, ...]"""
 
+_OPSET = 17
+
 
 def export_onnx(
     model: keras.Model,
     path: str | os.PathLike,
     images: Inputs,
     *,
-    preprocessing: str = "none",
+    preprocessing: str | Preprocessing = "none",
     labels: Sequence[str] | None = None,
     tolerance: float | None = None,
     overwrite: bool = True,
@@ -45,10 +46,9 @@ def export_onnx(
     """Writes an ONNX file of any batch size, once ONNX Runtime computes what Keras does.
 
     Args:
-        model, images, labels, tolerance, overwrite, report: as of
-            `export_tflite`.
+        model, images, preprocessing, labels, tolerance, overwrite, report: as
+            of `export_tflite`.
         path: of the file to write, conventionally `*.onnx`.
-        preprocessing: with which the model was trained, for the metadata.
 
     Raises:
         ValueError: the model or an argument is not as above.
@@ -67,9 +67,10 @@ def export_onnx(
 
     with replacing(path) as temporary:
         report(f"converting '{ready.model.name}' to ONNX")
-        _convert(ready, temporary)
+        graph = ready.graph.with_lowerings({})
+        _convert(ready, graph, temporary)
         network = onnx.load(temporary)
-        operators = _operators(network, ready)
+        operators = _operators(network, graph)
         actual = _run(temporary, ready)
         check(actual, ready.expected, "float32", tolerance)
         comparison = compare(actual, ready.expected, "ONNX Runtime")
@@ -98,51 +99,54 @@ def export_onnx(
     )
 
 
-def _convert(ready: Exportable, path: Path) -> None:
-    specs = [
-        keras.InputSpec(shape=(None, *shape), dtype=dtype, name=name)
-        for name, shape, dtype in zip(
-            ready.input_names, ready.graph.input_shapes, ready.dtypes, strict=True
+def _convert(ready: Exportable, network: InferenceGraph, path: Path) -> None:
+    import tensorflow as tf
+    import tf2onnx
+
+    def infer(*inputs):
+        with lowering.forced("native"):  # For layers that are called as they are.
+            return ready.function(network)(*inputs)
+
+    specs = ready.specs(None)
+    try:
+        tf2onnx.convert.from_function(
+            tf.function(infer, specs, autograph=False),
+            input_signature=specs,
+            opset=_OPSET,
+            output_path=str(path),
         )
-    ]
-    # Keras logs to standard output, which is the caller's, and asks NumPy for what is gone.
-    with (
-        lowering.forced("native"),
-        contextlib.redirect_stdout(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", "In the future `np", FutureWarning)
-        try:
-            signature = keras.tree.pack_sequence_as(graph.functional(ready.model).input, specs)
-            ready.model.export(path, format="onnx", verbose=False, input_signature=[signature])
-        except Exception as error:  # tf2onnx has its own kinds.
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RuntimeError(
-                f"'{ready.model.name}' cannot be converted to ONNX: {reason}"
-            ) from error
+    except Exception as error:  # tf2onnx has its own kinds.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RuntimeError(f"'{ready.model.name}' cannot be converted to ONNX: {reason}") from error
 
 
-def _operators(network: Any, ready: Exportable) -> dict[str, int]:
+def _operators(network: Any, graph: InferenceGraph) -> dict[str, int]:
+    """How many operators there are of each kind, if grouped convolutions are whole."""
     kinds: dict[str, int] = {}
     grouped = 0
     for node in network.graph.node:
         kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
         grouped += any(each.name == "group" and each.i > 1 for each in node.attribute)
     expected = sum(
-        step.operation.groups > 1
-        for step in inference_graph(ready.model).steps
-        if isinstance(step.operation, Convolution)
+        step.operation.groups > 1 for step in graph.steps if isinstance(step.operation, Convolution)
     )
     if grouped < expected:
         raise RuntimeError(
-            f"The conversion of '{ready.model.name}' has {grouped} grouped convolutions, where the "
+            f"The conversion of '{graph.name}' has {grouped} grouped convolutions, where the "
             f"model has {expected}: others were split in their groups. No file was written."
         )
     return kinds
 
 
-def _run(path: Path, ready: Exportable) -> list[np.ndarray]:
+def _run(path: Path, ready: Exportable) -> tuple[np.ndarray, ...]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, ready.named(ready.inputs))
+    missing = {each.name for each in session.get_inputs()} - set(ready.input_names)
+    if missing:
+        raise RuntimeError(
+            f"tf2onnx took constants of '{ready.model.name}' for inputs: {min(missing)}"
+        )
+    names = [each.name for each in session.get_outputs()]
+    made = session.run(None, ready.named(ready.inputs))
+    return ready.in_order(dict(zip(names, made, strict=True)))

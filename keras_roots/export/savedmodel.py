@@ -74,14 +74,15 @@ def export_savedmodel(
     infer = function_of(ready, context)
     with replacing_folder(path) as temporary:
         report(f"tracing '{ready.model.name}'")
-        holder = tf.Module()
-        holder.serve = tf.function(
+        function = tf.function(
             infer, ready.specs(None), autograph=False, jit_compile=jit_compile
-        )
-        # Of layers that are called as they are; others' weights are constants.
-        holder.variables_to_save = ready.variables if _reads_variables(holder.serve) else []
+        ).get_concrete_function()
+        holder = tf.Module()
+        # Of layers that are called as they are; others' weights are constants of the function,
+        # which would be written twice if the module held it, too.
+        holder.variables_to_save = ready.variables if function.graph.captures else []
         report("writing the SavedModel")
-        tf.saved_model.save(holder, str(temporary), signatures=holder.serve.get_concrete_function())
+        tf.saved_model.save(holder, str(temporary), signatures=function)
         report("verifying it in another process")
         on_gpu = context == "accelerator" and bool(tf.config.list_physical_devices("GPU"))
         outputs = run_separately(
@@ -119,10 +120,6 @@ def export_savedmodel(
             path=str(path), inputs=inputs, outputs=f"a dictionary of {_listed(ready.output_names)}"
         ),
     )
-
-
-def _reads_variables(function) -> bool:
-    return bool(function.get_concrete_function().graph.captures)
 
 
 def _listed(values: Sequence[object]) -> str:
