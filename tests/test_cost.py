@@ -37,7 +37,11 @@ def test_published_integers(name, root, parameters, macs):
 
 @pytest.mark.parametrize(
     ("root", "published", "macs"),
-    [(1, 62_451_880, 15.0e9), (8, 49_084_072, None), (32, 35_139_112, 8.2e9)],
+    [
+        pytest.param(1, 62_451_880, 15.0e9, marks=pytest.mark.slow),
+        pytest.param(8, 49_084_072, None, marks=pytest.mark.slow),
+        (32, 35_139_112, 8.2e9),
+    ],
 )
 def test_resnet200_has_the_parameters_that_the_paper_misses(root, published, macs):
     """It counts the classifier as 2048 + 1000."""

@@ -53,6 +53,7 @@ def test_rootify_application_that_has_nothing_to_group():
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_rootify_application(tmp_path):
     path = tmp_path / "rooted.keras"
     arguments = ["--network=EfficientNetV2B0", "--root=8", "--keep=block1a_*", f"--output={path}"]

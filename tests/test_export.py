@@ -179,6 +179,7 @@ def test_bad_arguments(tmp_path, images):
         export.export_tflite(model, tmp_path / "folder", images)
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_are_not_exported(tmp_path):
     model = keras_roots.RootGoogLeNet(
         auxiliary_heads=True, input_shape=(80, 80, 3), classes=3, root=4

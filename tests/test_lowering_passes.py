@@ -217,7 +217,7 @@ def small_root_network():
     return keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(x))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_twenty_train_steps_lose_what_stock_keras_loses(jit_compile):
     keras.utils.set_random_seed(1)
     model = small_root_network()

@@ -13,7 +13,7 @@ from tests.sample_models import Scale, elaborate_model, groups_of, quietly, smal
 
 SLOW = (
     *("resnet50v2", "resnet101", "resnet101v2", "resnet152", "resnet152v2", "resnet200"),
-    *("vgg16", "vgg19"),
+    *("googlenet", "vgg16", "vgg19"),
 )
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
@@ -89,7 +89,9 @@ def check_application(name, tmp_path):
     assert [w.shape for w in loaded.weights] == [w.shape for w in rooted.weights]
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "ResNet50"])
+@pytest.mark.parametrize(
+    "name", ["MobileNetV3Small", pytest.param("ResNet50", marks=pytest.mark.slow)]
+)
 def test_some_of_keras_applications(name, tmp_path):
     check_application(name, tmp_path)
 

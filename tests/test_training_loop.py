@@ -135,7 +135,9 @@ def test_a_finished_run_is_not_done_again(whole, config):
     assert not any(line.startswith("Epoch") for line in lines)
 
 
-@pytest.mark.parametrize(("batch_size", "stops_at"), [(8, 4), (12, 4)])
+@pytest.mark.parametrize(
+    ("batch_size", "stops_at"), [(8, 4), pytest.param(12, 4, marks=pytest.mark.slow)]
+)
 def test_sigterm_and_going_on(whole, config, tmp_path, batch_size, stops_at):
     """In the middle of an epoch; and at its end, before its evaluation."""
     config = dataclasses.replace(config, batch_size=batch_size)

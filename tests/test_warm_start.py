@@ -44,8 +44,11 @@ def with_permuted_weights(model, root):
         lambda: keras_roots.RootResNet50(
             root=1, input_shape=(32, 32, 3), classes=5, classifier_activation=None
         ),
-        lambda: keras_roots.RootGoogLeNet(
-            root=1, input_shape=(32, 32, 3), classes=5, classifier_activation=None
+        pytest.param(
+            lambda: keras_roots.RootGoogLeNet(
+                root=1, input_shape=(32, 32, 3), classes=5, classifier_activation=None
+            ),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["permutable", "resnet50", "googlenet"],
