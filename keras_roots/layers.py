@@ -45,20 +45,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def shape_on(self, input_shape) -> LayerShape:
         """What the layer's speed depends on, for an input shape, batch included."""
-        channels_last = self.data_format == "channels_last"
-        size = tuple(input_shape[1:3] if channels_last else input_shape[2:])
-        padding: Padding = ((0, 0), (0, 0))
-        if self.padding == "same" and None not in size:
-            padding = same_padding(size, self.kernel_size, self.strides, self.dilation_rate)
-        return LayerShape(
-            input_shape=(*size, input_shape[-1 if channels_last else 1]),
-            filters=self.filters,
-            kernel_size=tuple(self.kernel_size),
-            strides=tuple(self.strides),
-            dilation_rate=tuple(self.dilation_rate),
-            padding=padding,
-            groups=self.groups,
-        )
+        return shape_of(self, input_shape)
 
     def call(self, inputs, training=None):
         geometry = ways.Geometry(
@@ -89,6 +76,24 @@ class Conv2D(keras.layers.Conv2D):
 @keras.saving.register_keras_serializable(package="keras_roots")
 class GroupedConv2D(Conv2D):
     """The same, by the name that networks with filter groups know their grouped layers by."""
+
+
+def shape_of(layer, input_shape) -> LayerShape:
+    """What the speed of a layer with Conv2D's attributes depends on, for an input shape."""
+    channels_last = layer.data_format == "channels_last"
+    size = tuple(input_shape[1:3] if channels_last else input_shape[2:])
+    padding: Padding = ((0, 0), (0, 0))
+    if layer.padding == "same" and None not in size:
+        padding = same_padding(size, layer.kernel_size, layer.strides, layer.dilation_rate)
+    return LayerShape(
+        input_shape=(*size, input_shape[-1 if channels_last else 1]),
+        filters=layer.filters,
+        kernel_size=tuple(layer.kernel_size),
+        strides=tuple(layer.strides),
+        dilation_rate=tuple(layer.dilation_rate),
+        padding=padding,
+        groups=layer.groups,
+    )
 
 
 def convolution(

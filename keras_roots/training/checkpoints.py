@@ -6,19 +6,17 @@ many updates have been done, and the sums of the epoch so far. The data are a
 function of the number of updates, so nothing else is to be kept.
 """
 
-import contextlib
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from keras_roots.training import strategies
+from keras_roots.training.checkpoint_folder import CheckpointFolder, whole_checkpoints
 from keras_roots.training.steps import SUMS, Steps
 
 _FOLDER = "checkpoints"
 _BEST = "best-checkpoint"
-_PREFIX = "ckpt-"
 
 
 class Checkpoints:
@@ -58,8 +56,8 @@ class Checkpoints:
             self._own = tempfile.TemporaryDirectory(prefix="keras_roots-worker-")
             folder = Path(self._own.name)
         self._folder, self._steps = workdir / _FOLDER, steps
-        self._last = _Folder(folder / _FOLDER, self._held, keep)
-        self._best = _Folder(folder / _BEST, self._held, 1)
+        self._last = CheckpointFolder(folder / _FOLDER, self._held, keep)
+        self._best = CheckpointFolder(folder / _BEST, self._held, 1)
 
     def restore(self) -> str | None:
         """Goes back to the last checkpoint that is whole; its path, or None without any.
@@ -68,7 +66,7 @@ class Checkpoints:
             ValueError: there are checkpoints, and none can be read; or the
                 workers do not find the same.
         """
-        paths = _whole(self._folder)
+        paths = whole_checkpoints(self._folder)
         reason, found = "", None
         for path in reversed(paths):
             try:
@@ -127,50 +125,3 @@ class Checkpoints:
 
 class NotWrittenError(RuntimeError):
     """The state or the results could not be written, as on a full disk."""
-
-
-class _Folder:
-    """A folder of numbered checkpoints, of which some of the last are kept.
-
-    No file is ever written twice. Which ones there are is read from the folder,
-    not from TensorFlow's list of them, which may have been lost.
-    """
-
-    def __init__(self, path: Path, held, keep: int):
-        self.path, self._held, self._keep = path, held, keep
-
-    def save(self) -> None:
-        present = _whole(self.path)
-        number = max(map(_number, present), default=0) + 1
-        try:
-            self._held.write(str(self.path / f"{_PREFIX}{number}"))
-        except BaseException:
-            self._remove(number)
-            raise
-        for old in [*map(_number, present), number][: -self._keep]:
-            self._remove(old)
-
-    def _remove(self, number: int) -> None:
-        for file in sorted(self.path.glob(f"{_PREFIX}{number}.*"), reverse=True):  # Index first.
-            file.unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Removes what a save has left that failed or was killed."""
-        if not self.path.is_dir():
-            return
-        whole = tuple(f"{Path(path).name}." for path in _whole(self.path))
-        for path in self.path.iterdir():
-            if path.name.startswith(_PREFIX) and not path.name.startswith(whole):
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _whole(folder: Path) -> list[str]:
-    """The checkpoints in a folder, oldest first; their index is what is written last."""
-    found = [str(path.with_suffix("")) for path in folder.glob(f"{_PREFIX}*.index")]
-    return sorted((path for path in found if _number(path) > 0), key=_number)
-
-
-def _number(path: str) -> int:
-    text = Path(path).name.removeprefix(_PREFIX)
-    return int(text) if text.isdecimal() else 0

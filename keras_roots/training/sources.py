@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from keras_roots import prepared
 from keras_roots.training import tfrecords
 from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
@@ -315,6 +317,47 @@ def _synthetic(config: Config) -> Source:
         split("train", _SYNTHETIC_IMAGES),
         split("validation", max(classes, config.batch_size)),
     )
+
+
+def array_source(images: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Source:
+    """Images in memory, to train on; none is held out.
+
+    Args:
+        images: uint8 [examples, size, size, 3], 0 to 255.
+        labels: integers [examples], from 0.
+        classes: how many there are; by default one more than the last label.
+
+    Raises:
+        ValueError: they are not as above.
+    """
+    import tensorflow as tf
+
+    images, labels = np.asarray(images), np.asarray(labels)
+    shape = images.shape
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        raise ValueError(
+            "Expected images as uint8 [examples, size, size, 3], of 0 to 255. Received: "
+            f"{images.dtype} {list(shape)}"
+        )
+    if labels.shape != shape[:1] or labels.dtype.kind not in "iu" or not len(labels):
+        raise ValueError(
+            f"Expected {shape[0]} labels, integers, and one or more. Received: {labels.dtype} "
+            f"{list(labels.shape)}"
+        )
+    classes = int(labels.max()) + 1 if classes is None else classes
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Expected labels from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}"
+        )
+    held, names = tf.constant(images), tf.constant(labels, tf.int64)
+
+    def read(index):
+        return held[index], names[index]
+
+    digest = hashlib.sha256(images.tobytes() + labels.astype(np.int64).tobytes()).hexdigest()[:16]
+    split = Split("train", len(images), read, lambda n: f"image {n}", digest, pixels=True)
+    nothing = dataclasses.replace(split, name="validation", size=0)
+    return Source("arrays", tuple(map(str, range(classes))), split, nothing)
 
 
 def _digest(text: str) -> str:

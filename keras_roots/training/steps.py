@@ -180,13 +180,7 @@ class Steps:
     def _gradients(self, batch):
         import tensorflow as tf
 
-        numbers = augmentation.drawn(batch["uniforms"], self.config)
-        images = augmentation.augmented(batch["images"], numbers)
-        targets = tf.one_hot(batch["labels"], self.classes)
-        smoothing = self.config.label_smoothing
-        if smoothing:
-            targets = targets * (1 - smoothing) + smoothing / self.classes
-        images, targets = augmentation.mixed(images, targets, batch)
+        images, targets = inputs_and_targets(batch, self.config, self.classes)
         weights = batch["weights"]
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
@@ -196,7 +190,7 @@ class Steps:
                 loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(loss, self.model.trainable_variables)
         right = tf.argmax(targets, axis=-1)
-        return _sums(losses, logits, right, weights), gradients
+        return summed(losses, logits, right, weights), gradients
 
     def _losses(self, outputs, targets):
         """Of each example, auxiliary heads included; and the logits of the predictions."""
@@ -223,10 +217,28 @@ class Steps:
             logits = outputs[_PREDICTIONS] if isinstance(outputs, dict) else outputs
             logits = tf.cast(logits, tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
-            sums = _sums(losses, logits, batch["labels"], batch["weights"]) + _asking(stop)
+            sums = summed(losses, logits, batch["labels"], batch["weights"]) + _asking(stop)
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         return self._first(self.strategy.run(replica, args=(batch, stop)))
+
+
+def inputs_and_targets(batch, config: Config, classes: int):
+    """What a model is given of a batch to train on, augmented, and what it is to say.
+
+    Returns:
+        float32 images, [batch, size, size, 3] of 0 to 255, and the
+        probabilities of the classes, [batch, classes].
+    """
+    import tensorflow as tf
+
+    numbers = augmentation.drawn(batch["uniforms"], config)
+    images = augmentation.augmented(batch["images"], numbers)
+    targets = tf.one_hot(batch["labels"], classes)
+    smoothing = config.label_smoothing
+    if smoothing:
+        targets = targets * (1 - smoothing) + smoothing / classes
+    return augmentation.mixed(images, targets, batch)
 
 
 def _asking(stop):
@@ -240,7 +252,8 @@ def _piece(batch, number: int, pieces: int):
     return {name: value[number * each : (number + 1) * each] for name, value in batch.items()}
 
 
-def _sums(losses, logits, labels, weights):
+def summed(losses, logits, labels, weights):
+    """What a batch adds to `SUMS`: a tensor."""
     import tensorflow as tf
 
     top1, top5 = (

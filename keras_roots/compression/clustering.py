@@ -1,0 +1,114 @@
+"""Clustering: the weights of each kernel take a few values only, its centroids.
+
+Source: Han et al., "Deep Compression", arXiv:1510.00149, section 3, as
+tensorflow-model-optimization has it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_roots.compression.bridge import to_legacy
+from keras_roots.compression.fine_tuning import FineTuning, fine_tune
+from keras_roots.compression.legacy import forgotten, libraries, require
+from keras_roots.compression.selection import DEFAULT, compressed
+from keras_roots.reporting import silent
+
+# What the quantisation that keeps clusters can hold is more; int8 has 255.
+_MOST = 255
+
+
+def check(clusters: int) -> None:
+    """Raises a ValueError unless it is a number of clusters."""
+    if not isinstance(clusters, int) or not 2 <= clusters <= _MOST:
+        raise ValueError(
+            f"Expected a number of clusters from 2 to {_MOST}: of values that the weights of a "
+            f"kernel have. Received: {clusters!r}"
+        )
+
+
+def cluster(
+    model: keras.Model,
+    tuning: FineTuning,
+    *,
+    clusters: int = 16,
+    preserve_sparsity: bool = False,
+    skip: str | Sequence[str] = DEFAULT,
+    folder: Path | None = None,
+    report: Callable[[str], object] = silent,
+) -> keras.Model:
+    """Gives each kernel so many values at most, and fine-tunes these.
+
+    Args:
+        model, tuning, skip, folder, report: as of `pruning.prune`. Kernels of
+            no more weights than clusters are left alone, too.
+        clusters: number of values. They are those of the whole kernel, zero
+            included.
+        preserve_sparsity: weights that are 0, as of a pruned model, stay 0.
+
+    Returns:
+        A copy of the model with these weights.
+
+    Raises:
+        ValueError, ModuleNotFoundError, DivergedError, Interrupted: as of
+            `pruning.prune`; or there are no zeros to preserve.
+        RuntimeError: a kernel has more values than it should.
+    """
+    require("Clustering")
+    check(clusters)
+    if preserve_sparsity and clusters < 3:
+        raise ValueError(f"Preserving sparsity takes 3 clusters or more. Received: {clusters}")
+    tuning.check_fits(model)
+    with forgotten():
+        bridge = to_legacy(model, scores=True)
+        wanted = {
+            name: path
+            for name, path in compressed(bridge, skip).items()
+            if int(np.prod(bridge.legacy.get_layer(name).kernel.shape)) > clusters
+        }
+        zeros = {name: bridge.legacy.get_layer(name).kernel.numpy() == 0 for name in wanted}
+        if preserve_sparsity and not any(mask.any() for mask in zeros.values()):
+            raise ValueError(f"'{model.name}' has no zeros to preserve. Prune it first.")
+        clustering = libraries().keras.models.clone_model(
+            bridge.legacy, clone_function=_wrapper(wanted, zeros, clusters, preserve_sparsity)
+        )
+        fine_tune(clustering, tuning, title="Clustering", folder=folder, report=report)
+        stripped = libraries().tfmot.clustering.keras.strip_clustering(clustering)
+        for name, path in wanted.items():
+            kernel = stripped.get_layer(name).kernel
+            _check_clustered(path, kernel.numpy(), clusters)
+            if preserve_sparsity:
+                kernel.assign(np.where(zeros[name], 0.0, kernel.numpy()))
+        return bridge.back(stripped)
+
+
+def _wrapper(wanted, zeros, clusters: int, preserve_sparsity: bool) -> Callable[[Any], Any]:
+    # Not among what tensorflow-model-optimization lists, but documented: it preserves sparsity.
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import (
+        cluster as experimental,
+    )
+
+    begin = libraries().tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+
+    def wrap(layer: Any) -> Any:
+        if layer.name not in wanted:
+            return layer
+        keeps = preserve_sparsity and bool(zeros[layer.name].any())
+        return experimental.cluster_weights(
+            layer, clusters, begin, preserve_sparsity=keeps
+        )
+
+    return wrap
+
+
+def _check_clustered(name: str, kernel: np.ndarray, clusters: int) -> None:
+    """Raises a RuntimeError if a kernel has more values than clusters."""
+    values = len(np.unique(kernel))
+    if values > clusters:
+        raise RuntimeError(
+            f"The kernel of '{name}' has {values:,} values after clustering, where {clusters} were "
+            "asked for: tensorflow-model-optimization did not cluster it."
+        )
