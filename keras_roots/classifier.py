@@ -79,7 +79,7 @@ class Classifier:
         self._preprocessing = preprocessing or "none"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        pixels = calibration.preprocessed(images.astype(np.float32), self._preprocessing)
+        pixels = self.preprocessed(images).astype(np.float32, copy=False)
         scores = np.asarray(self._scores(pixels), np.float32)
         if not np.isfinite(scores).all():
             raise RuntimeError(
@@ -87,6 +87,12 @@ class Classifier:
                 "the images are not preprocessed as it was trained."
             )
         return scores
+
+    def preprocessed(self, images: np.ndarray) -> np.ndarray:
+        """Uint8 images as the model takes them: float32, or the same if it takes 0 to 255."""
+        if self._preprocessing == "none":
+            return images
+        return calibration.preprocessed(images.astype(np.float32), self._preprocessing)
 
 
 def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:

@@ -1,4 +1,4 @@
-"""How often a classifier is right on labelled images.
+"""How often a classifier is right on labelled images; and these images, as it takes them.
 
     evaluate(Classifier(keras.models.load_model("model.keras")), "imagenet").top1
 
@@ -126,26 +126,11 @@ def evaluate(
             and prepared data sets.
     """
     intervals.require()
-    if batch_size < 1:
-        raise ValueError(f"Expected batch_size of 1 or more. Received: {batch_size}")
-    resize = checked_resize(classifier, resize)
-    name, names, images_of_split = _opened(os.fspath(data), data_dir, split)
-    _check_classes(name, names, classifier, class_names)
-    size = images_of_split.size
-    config = Config(
-        image_size=classifier.image_size, resize=resize, batch_size=min(batch_size, size)
-    )
-    counts = np.zeros((2, len(names)), np.int64)
+    opened = _Images(classifier, data, data_dir, split, resize, batch_size, class_names)
+    counts = np.zeros((2, len(opened.class_names)), np.int64)
     in_5, losses, gives_probabilities = 0, 0.0, True
-    unread: list[str] = []
-    seen, reported = 0, time.monotonic()
-    for batch in _batches(name, config, images_of_split):
-        numbers, weights = batch["examples"], batch["weights"]
-        unread += [images_of_split.describe(int(n)) for n in numbers[(numbers >= 0) & ~weights]]
-        labels = batch["labels"][weights]
-        if not ((labels >= 0) & (labels < len(names))).all():
-            raise ValueError(f"{name} has images without a label: it is not to evaluate on.")
-        scores = classifier(batch["images"])[weights]
+    for images, labels, is_read in opened.batches(report):
+        scores = classifier(images)[is_read]
         ranks = _ranks(scores, labels)
         np.add.at(counts, (0, labels), 1)
         np.add.at(counts, (1, labels), ranks < 1)
@@ -154,23 +139,156 @@ def evaluate(
         if gives_probabilities:
             of_label = scores[np.arange(len(labels)), labels].astype(np.float64)
             losses -= float(np.log(np.maximum(of_label, _LEAST_PROBABILITY)).sum())
-        seen += int(np.sum(numbers >= 0))
-        if time.monotonic() - reported >= _SECONDS_PER_LINE:
-            reported = time.monotonic()
-            report(f"{seen:,} of {size:,} images")
-    total = int(counts[0].sum())
-    if not total:
-        raise ValueError(f"None of the {size} images of {name} can be read, such as {unread[0]}")
     return Evaluation(
-        data=name,
-        class_names=names,
+        data=opened.data,
+        class_names=opened.class_names,
         images=tuple(counts[0].tolist()),
         correct=tuple(counts[1].tolist()),
         correct_in_5=in_5,
-        cross_entropy=losses / total if gives_probabilities else None,
-        unread=tuple(unread),
+        cross_entropy=losses / int(counts[0].sum()) if gives_probabilities else None,
+        unread=tuple(opened.unread),
         image_size=classifier.image_size,
-        resize=resize,
+        resize=opened.resize,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images as a classifier's model takes them, in memory.
+
+    Attributes:
+        data: name of the data.
+        class_names: one for each label.
+        images: [n, size, size, 3], float32; or uint8, for a model of values of
+            0 to 255.
+        labels: int64 [n].
+        unread: names of the images that could not be read; they are left out.
+    """
+
+    data: str
+    class_names: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    unread: tuple[str, ...]
+
+
+def labelled_images(
+    classifier: Classifier,
+    data: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    split: str | None = None,
+    resize: int | None = None,
+    batch_size: int = 32,
+    images: int | None = None,
+    class_names: Sequence[str] | None = None,
+    report: Callable[[str], object] = silent,
+) -> Labelled:
+    """Reads the images that `evaluate` would, and as it would.
+
+    Args:
+        classifier, data, data_dir, split, resize, batch_size, class_names,
+            report: as of `evaluate`.
+        images: at most so many, drawn evenly over the split; all by default.
+
+    Raises:
+        FileNotFoundError, ValueError, ModuleNotFoundError: as of `evaluate`.
+    """
+    opened = _Images(classifier, data, data_dir, split, resize, batch_size, class_names, images)
+    size = classifier.image_size
+    probe = classifier.preprocessed(np.zeros((1, size, size, 3), np.uint8))
+    pixels = np.zeros((opened.size, *probe.shape[1:]), probe.dtype)
+    labels = np.zeros(opened.size, np.int64)
+    found = 0
+    for batch, of_batch, is_read in opened.batches(report):
+        part = slice(found, found + len(of_batch))
+        pixels[part], labels[part] = classifier.preprocessed(batch[is_read]), of_batch
+        found = part.stop
+    return Labelled(
+        opened.data, opened.class_names, pixels[:found], labels[:found], tuple(opened.unread)
+    )
+
+
+class _Images:
+    """Labelled images of a classifier's size, opened, and checked but for what is in their files.
+
+    Attributes:
+        data, class_names: names of the data, and of each label.
+        size: how many images there are.
+        resize: the shorter side before the crop, in pixels.
+        unread: names of those that could not be read, of the batches so far.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: str | os.PathLike,
+        data_dir: str | os.PathLike | None,
+        split: str | None,
+        resize: int | None,
+        batch_size: int,
+        class_names: Sequence[str] | None,
+        images: int | None = None,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"Expected batch_size of 1 or more. Received: {batch_size}")
+        if images is not None and images < 1:
+            raise ValueError(f"Expected one image or more. Received: {images}")
+        self.resize = checked_resize(classifier, resize)
+        self.data, self.class_names, self._split = _opened(os.fspath(data), data_dir, split)
+        _check_classes(self.data, self.class_names, classifier, class_names)
+        if images is not None and images < self._split.size:
+            self._split = _evenly(self._split, images)
+        self.size = self._split.size
+        self.unread: list[str] = []
+        self._config = Config(
+            image_size=classifier.image_size,
+            resize=self.resize,
+            batch_size=min(batch_size, self.size),
+        )
+
+    def batches(
+        self, report: Callable[[str], object]
+    ) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
+        """Images, uint8 [n, size, size, 3]; labels of those that were read; which were, bool [n].
+
+        All are of one size n: the last is filled up with what was not read.
+        """
+        found, seen, reported = 0, 0, time.monotonic()
+        for batch in _batches(self.data, self._config, self._split):
+            numbers, is_read = batch["examples"], batch["weights"]
+            self.unread += [
+                self._split.describe(int(n)) for n in numbers[(numbers >= 0) & ~is_read]
+            ]
+            labels = batch["labels"][is_read]
+            if not ((labels >= 0) & (labels < len(self.class_names))).all():
+                raise ValueError(
+                    f"{self.data} has images without a label: it is not to evaluate on."
+                )
+            yield batch["images"], labels, is_read
+            found += len(labels)
+            seen += int(np.sum(numbers >= 0))
+            if time.monotonic() - reported >= _SECONDS_PER_LINE:
+                reported = time.monotonic()
+                report(f"{seen:,} of {self.size:,} images")
+        if not found:
+            raise ValueError(
+                f"None of the {self.size} images of {self.data} can be read, such as "
+                f"{self.unread[0]}"
+            )
+
+
+def _evenly(split: sources.Split, images: int) -> sources.Split:
+    """So many images of a split, with steps between them that differ by one at most."""
+    import tensorflow as tf
+
+    numbers = [place * split.size // images for place in range(images)]
+    chosen = tf.constant(numbers, tf.int64)
+    return dataclasses.replace(
+        split,
+        size=images,
+        read=lambda index: split.read(chosen[index]),
+        describe=lambda index: split.describe(numbers[index]),
     )
 
 

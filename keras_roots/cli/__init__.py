@@ -17,6 +17,7 @@ from keras_roots.cli import (
     lowerings,
     predict,
     reproduce,
+    sensitivity,
 )
 
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     cost.add(commands)
     reproduce.add(commands)
     evaluate.add(commands)
+    sensitivity.add(commands)
     predict.add(commands)
     export.add(commands)
     lowerings.add(commands)

@@ -2,9 +2,15 @@
 
 import argparse
 
-from keras_roots.cli.options import add_classifier, add_format, formatted, to_stderr
-
-_UNREAD_NAMED = 10
+from keras_roots.cli.options import (
+    add_batch_size,
+    add_classifier,
+    add_format,
+    add_labelled_images,
+    formatted,
+    name_unread,
+    to_stderr,
+)
 
 
 def add(commands) -> None:
@@ -16,30 +22,8 @@ def add(commands) -> None:
         "resized and cropped at its centre. Images that cannot be read are left out and named.",
     )
     add_classifier(command)
-    command.add_argument(
-        "--data",
-        required=True,
-        metavar="DIR_OR_NAME",
-        help="folder of <class>/*.JPEG, or of a split with such folders; or the name of a data set "
-        "that tensorflow-datasets has prepared, such as imagenet2012 or cifar10",
-    )
-    command.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder where tensorflow-datasets keeps it (default: its own)",
-    )
-    command.add_argument(
-        "--split",
-        metavar="NAME",
-        help="of the data (default: the first of validation, val and test that exists)",
-    )
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        metavar="N",
-        help="images at a time (default: %(default)s)",
-    )
+    add_labelled_images(command)
+    add_batch_size(command)
     add_format(command)
     command.set_defaults(run=_evaluate)
 
@@ -59,12 +43,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         class_names=model.labels or class_names_beside(arguments.model),
         report=to_stderr,
     )
-    if found.unread:
-        to_stderr(f"images that cannot be read and are left out: {len(found.unread)}")
-        for name in found.unread[:_UNREAD_NAMED]:
-            to_stderr(f"  {name}")
-        if len(found.unread) > _UNREAD_NAMED:
-            to_stderr(f"  and {len(found.unread) - _UNREAD_NAMED:,} more")
+    name_unread(found.unread)
     if found.cross_entropy is None:
         to_stderr("the outputs are not probabilities (they do not sum to 1): no cross-entropy")
     by_class = formatted(found.by_class(), arguments.format)

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_roots import topology
 
+_UNREAD_NAMED = 10
 _ROOT_HELP = (
     "filter groups: R for root-R (1 is dense), column-R, tree-R, or degrees level by level, such "
     "as 16,8,4,2"
@@ -72,22 +74,51 @@ def add_preprocessing(command, default: str | None, note: str = "%(default)s") -
     )
 
 
-def add_classifier(command) -> None:
+def add_classifier(command, *, tflite: bool = True) -> None:
     """A model's file, and how images are brought to what it takes."""
-    command.add_argument(
-        "model",
-        help="a file that model.save wrote, model.keras, or that `keras-roots export` wrote, "
-        "model.tflite",
-    )
-    add_preprocessing(command, None, "what a TFLite file says, else none")
+    of_tflite = ", or that `keras-roots export` wrote, model.tflite" if tflite else ""
+    command.add_argument("model", help=f"a file that model.save wrote, model.keras{of_tflite}")
+    said = "what a TFLite file says, else " if tflite else ""
+    add_preprocessing(command, None, f"{said}none")
     command.add_argument(
         "--resize",
         type=int,
         metavar="PIXELS",
-        help="shorter side of an image before the crop (default: what a TFLite file says, else "
-        "256/224 of the image size, which is 256 for 224; the image size itself below 64)",
+        help=f"shorter side of an image before the crop (default: {said}256/224 of the image size, "
+        "which is 256 for 224; the image size itself below 64)",
     )
     add_image_size(command)
+
+
+def add_labelled_images(command) -> None:
+    """What a classifier is evaluated on."""
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR_OR_NAME",
+        help="folder of <class>/*.JPEG, or of a split with such folders; or the name of a data set "
+        "that tensorflow-datasets has prepared, such as imagenet2012 or cifar10",
+    )
+    command.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder where tensorflow-datasets keeps it (default: its own)",
+    )
+    command.add_argument(
+        "--split",
+        metavar="NAME",
+        help="of the data (default: the first of validation, val and test that exists)",
+    )
+
+
+def add_batch_size(command) -> None:
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="images at a time (default: %(default)s)",
+    )
 
 
 def add_format(command) -> None:
@@ -106,6 +137,16 @@ def formatted(table, name: str) -> str:
 def to_stderr(line: str) -> None:
     """Progress, and where files are: what is no result."""
     print(line, file=sys.stderr)
+
+
+def name_unread(images: Sequence[str]) -> None:
+    """Says which images were left out, the first of them by name."""
+    if images:
+        to_stderr(f"images that cannot be read and are left out: {len(images)}")
+        for name in images[:_UNREAD_NAMED]:
+            to_stderr(f"  {name}")
+        if len(images) > _UNREAD_NAMED:
+            to_stderr(f"  and {len(images) - _UNREAD_NAMED:,} more")
 
 
 def require_folder(path: str) -> None:

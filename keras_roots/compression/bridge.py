@@ -30,7 +30,6 @@ _CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_ra
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "Conv2D": ("filters", "groups", *_CONVOLUTION),
     "DepthwiseConv2D": ("depth_multiplier", *_CONVOLUTION),
-    "SeparableConv2D": ("filters", "depth_multiplier", *_CONVOLUTION),
     "Conv2DTranspose": ("filters", "output_padding", *_CONVOLUTION),
     "Dense": ("units", "use_bias"),
     "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
@@ -62,7 +61,7 @@ _OURS: dict[type, str] = {
     normalization.FusedBatchNormalization: "BatchNormalization",
 }
 # Those that both have, and tensorflow-model-optimization knows to quantise.
-_ACTIVATIONS = ("linear", "relu", "softmax", "sigmoid", "tanh", "elu", "selu", "softplus")
+_ACTIVATIONS = ("linear", "relu", "softmax", "sigmoid", "tanh")
 _REGULARIZED = ("kernel", "bias", "depthwise", "pointwise", "gamma", "beta", "activity")
 # Largest difference of an output of the two, relative to the largest: sums in other orders.
 _TOLERANCE = 1e-3
@@ -75,13 +74,14 @@ class Bridge:
     Attributes:
         model: of Keras 3, without auxiliary heads; it is not changed.
         legacy: of tf-keras.
-        names: of the tf-keras layer of each layer of `model` by its identity.
+        names: of the tf-keras layers of each layer of `model`, by its identity.
+            They are two for a separable convolution.
         gives_scores: whether the softmax at the model's end was left out.
     """
 
     model: keras.Model
     legacy: Any
-    names: dict[int, str]
+    names: dict[int, tuple[str, ...]]
     gives_scores: bool
 
     def back(self, legacy: Any | None = None) -> keras.Model:
@@ -95,9 +95,9 @@ class Bridge:
         copied, pairs = clone(self.model, plain_copy)
         for source, target in pairs:
             copy_state(source, target)
-            name = self.names.get(id(source))
-            if name is not None and target.weights:
-                target.set_weights(weights_of(found[name]))
+            if target.weights and id(source) in self.names:
+                parts = [weights_of(found[name]) for name in self.names[id(source)]]
+                target.set_weights([weight for part in parts for weight in part])
         return copied
 
 
@@ -133,14 +133,15 @@ def to_legacy(model: keras.Model, *, scores: bool = False) -> Bridge:
         tensors[number] = legacy_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
     inputs = [tensors[number] for number in traced.inputs]
     made: dict[int, Callable] = {}
-    names: dict[int, str] = {}
+    names: dict[int, tuple[str, ...]] = {}
     for call in traced.calls:
         if call is without and not call.layer.weights:
             tensors[call.outputs[0]] = tensors[call.inputs[0]]
             continue
         if id(call.layer) not in made:
-            name = names[id(call.layer)] = _unique(call.path, taken)
-            made[id(call.layer)] = _counterpart(call, name, taken, linear=call is without)
+            layers_made, called = _counterpart(call, taken, linear=call is without)
+            names[id(call.layer)] = tuple(layer.name for layer in layers_made)
+            made[id(call.layer)] = called
         given = [tensors[number] for number in call.inputs]
         try:
             outputs = made[id(call.layer)](given[0] if len(given) == 1 else given)
@@ -153,7 +154,7 @@ def to_legacy(model: keras.Model, *, scores: bool = False) -> Bridge:
     legacy = legacy_keras.Model(inputs, made_outputs, name=name)
     for call in traced.calls:
         if isinstance(call.layer, keras.Layer) and call.layer.weights:
-            _give_weights(call, legacy.get_layer(names[id(call.layer)]))
+            _give_weights(call, [legacy.get_layer(name) for name in names[id(call.layer)]])
     bridge = Bridge(model, legacy, names, gives_scores=without is not None)
     _check(bridge, traced)
     return bridge
@@ -167,38 +168,76 @@ class _NoCounterpartError(ValueError):
         )
 
 
-def _counterpart(call: graphs.Call, name: str, taken: set[str], *, linear: bool) -> Callable:
-    """What is called in the layer's place: one of tf-keras, or two."""
-    layer = call.layer
+def _counterpart(call: graphs.Call, taken: set[str], *, linear: bool) -> tuple[list[Any], Callable]:
+    """The layers of tf-keras that have the layer's weights, and what is called in its place."""
+    layer, name = call.layer, _unique(call.path, taken)
     kind = _OURS.get(type(layer)) or _name_in_keras(layer)
-    if kind not in _ARGUMENTS or not _is_plain(call, kind):
+    if kind == "SeparableConv2D":
+        # One that tensorflow-model-optimization would take apart, and name anew.
+        pointwise = _unique(f"{name}_pointwise", taken)
+        made = _separable(call, name, pointwise, _regularizers(call))
+    elif kind in _ARGUMENTS and _is_plain(call, kind):
+        config = layer.get_config()
+        arguments = {each: config[each] for each in _ARGUMENTS[kind] if each in config}
+        if getattr(layer, "activation", None) is not None:
+            arguments["activation"] = "linear"
+        arguments |= _regularizers(call)
+        made = [getattr(libraries().keras.layers, kind)(name=name, **arguments)]
+    else:
         try:
-            return kept(Recipe(layer, call.arguments), name)
+            one = kept(Recipe(layer, call.arguments), name)
         except Exception as error:
             raise _NoCounterpartError(call, " ".join(str(error).split())) from error
-    legacy_keras = libraries().keras
-    config = layer.get_config()
-    arguments = {each: config[each] for each in _ARGUMENTS[kind] if each in config}
-    arguments |= _regularizers(call)
+        return [one], one
+    for each in made:
+        each.trainable = layer.trainable
+    followers = list(made)
     activation = getattr(layer, "activation", None)
-    after = None
-    if activation is not None:
+    if activation is not None and not linear:
         known = keras.activations.serialize(activation)
-        if linear or known not in _ACTIVATIONS:
-            after = None if linear else activation
-            known = "linear"
-        arguments["activation"] = known
-    made = getattr(legacy_keras.layers, kind)(name=name, **arguments)
-    made.trainable = layer.trainable
-    training = call.arguments.kwargs.get("training")
-    follower = None if after is None else _activation(after, _unique(f"{name}_activation", taken))
+        if known in _ACTIVATIONS:
+            made[-1].activation = libraries().keras.activations.get(known)
+        else:
+            activation_name = _unique(f"{name}_activation", taken)
+            layer_of_it = keras.layers.Activation(activation, name=activation_name)
+            followers.append(kept(Recipe(layer_of_it), activation_name))
+    # A layer that is called with training=False, as of transfer learning, always is.
+    fixed = call.arguments.kwargs.get("training")
 
     def called(inputs):
-        # A layer that is called with training=False, as of transfer learning, always is.
-        outputs = made(inputs) if training is None else made(inputs, training=training)
-        return outputs if follower is None else follower(outputs)
+        for each in followers:
+            inputs = each(inputs) if fixed is None else each(inputs, training=fixed)
+        return inputs
 
-    return called
+    return made, called
+
+
+def _separable(
+    call: graphs.Call, name: str, pointwise: str, regularizers: dict[str, Any]
+) -> list[Any]:
+    layers_of, config = libraries().keras.layers, call.layer.get_config()
+    spatial = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
+    of_kernels = {
+        part: regularizers.pop(f"{part}_regularizer", None) for part in ("depthwise", "pointwise")
+    }
+    return [
+        layers_of.DepthwiseConv2D(
+            name=name,
+            depth_multiplier=config["depth_multiplier"],
+            use_bias=False,
+            depthwise_regularizer=of_kernels["depthwise"],
+            **{each: config[each] for each in spatial},
+        ),
+        layers_of.Conv2D(
+            config["filters"],
+            1,
+            name=pointwise,
+            use_bias=config["use_bias"],
+            data_format=config["data_format"],
+            kernel_regularizer=of_kernels["pointwise"],
+            **regularizers,
+        ),
+    ]
 
 
 def _name_in_keras(layer: Any) -> str | None:
@@ -232,7 +271,9 @@ def _regularizers(call: graphs.Call) -> dict[str, Any]:
         if regularizer is None:
             continue
         if type(regularizer) not in (
-            keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2
+            keras.regularizers.L1,
+            keras.regularizers.L2,
+            keras.regularizers.L1L2,
         ):
             kind = type(regularizer).__name__
             raise _NoCounterpartError(call, f"its {name}_regularizer is {kind}, none of L1 and L2")
@@ -255,17 +296,19 @@ def _softmax_at_end(traced: graphs.Graph) -> graphs.Call | None:
     return None
 
 
-def _give_weights(call: graphs.Call, made: Any) -> None:
-    if isinstance(made, kept_class()):
+def _give_weights(call: graphs.Call, made: list[Any]) -> None:
+    if isinstance(made[0], kept_class()):
         return  # It has copied them.
     given = call.layer.get_weights()
-    expected = [tuple(weight.shape) for weight in made.weights]
-    if [weight.shape for weight in given] != expected:
-        shapes = ", ".join(str(weight.shape) for weight in given)
+    shapes = [tuple(weight.shape) for layer in made for weight in layer.weights]
+    if [weight.shape for weight in given] != shapes:
         raise _NoCounterpartError(
-            call, f"its weights are of other shapes ({shapes}) than there ({expected})"
+            call, f"its weights are of other shapes than there, which are {shapes}"
         )
-    made.set_weights(given)
+    for layer in made:
+        count = len(layer.weights)
+        layer.set_weights(given[:count])
+        given = given[count:]
 
 
 def _check(bridge: Bridge, traced: graphs.Graph) -> None:
@@ -283,9 +326,7 @@ def _check(bridge: Bridge, traced: graphs.Graph) -> None:
     actual = bridge.legacy(inputs if len(inputs) > 1 else inputs[0], training=False)
     if bridge.gives_scores:
         actual = keras.ops.softmax(actual)
-    for mine, theirs in zip(
-        keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True
-    ):
+    for mine, theirs in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
         mine, theirs = (np.asarray(each, np.float64) for each in (mine, theirs))
         largest = max(np.abs(mine).max(initial=0.0), np.finfo(np.float32).tiny)
         difference = np.abs(mine - theirs).max(initial=0.0) / largest

@@ -17,16 +17,16 @@ from keras_roots.compression.legacy import forgotten, libraries, require
 from keras_roots.compression.selection import DEFAULT, compressed
 from keras_roots.reporting import silent
 
-# What the quantisation that keeps clusters can hold is more; int8 has 255.
-_MOST = 255
+# The values of an int8 kernel.
+MOST_CLUSTERS = 255
 
 
 def check(clusters: int) -> None:
     """Raises a ValueError unless it is a number of clusters."""
-    if not isinstance(clusters, int) or not 2 <= clusters <= _MOST:
+    if not isinstance(clusters, int) or not 2 <= clusters <= MOST_CLUSTERS:
         raise ValueError(
-            f"Expected a number of clusters from 2 to {_MOST}: of values that the weights of a "
-            f"kernel have. Received: {clusters!r}"
+            f"Expected a number of clusters from 2 to {MOST_CLUSTERS}: of values that the weights of "
+            f"a kernel have. Received: {clusters!r}"
         )
 
 
@@ -87,18 +87,21 @@ def cluster(
 
 def _wrapper(wanted, zeros, clusters: int, preserve_sparsity: bool) -> Callable[[Any], Any]:
     # Not among what tensorflow-model-optimization lists, but documented: it preserves sparsity.
+    from tensorflow_model_optimization.python.core.clustering.keras import cluster_config
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import (
         cluster as experimental,
     )
 
-    begin = libraries().tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+    begin = cluster_config.CentroidInitialization.KMEANS_PLUS_PLUS
+    # The mean of its weights' gradients: their sum is of thousands, too far a step.
+    follow = cluster_config.GradientAggregation.AVG
 
     def wrap(layer: Any) -> Any:
         if layer.name not in wanted:
             return layer
         keeps = preserve_sparsity and bool(zeros[layer.name].any())
         return experimental.cluster_weights(
-            layer, clusters, begin, preserve_sparsity=keeps
+            layer, clusters, begin, preserve_sparsity=keeps, cluster_gradient_aggregation=follow
         )
 
     return wrap

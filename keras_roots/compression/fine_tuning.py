@@ -31,7 +31,6 @@ from keras_roots.training.signals import Signals
 from keras_roots.training.steps import SUMS, inputs_and_targets, summed
 
 _GENTLER = 0.1
-_DTYPE = "float32"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,10 +80,19 @@ class FineTuning:
         config = replaced(
             config,
             {
-                **dict(epochs=epochs, learning_rate=rate, schedule="cosine", warmup_epochs=0.0),
+                "epochs": epochs,
+                "learning_rate": rate,
+                "schedule": "cosine",
+                "warmup_epochs": 0.0,
                 # One device, one piece, float32: as tensorflow-model-optimization has it.
-                **dict(strategy="none", devices=0, logical_cpus=False, accumulation=1),
-                **dict(precision=_DTYPE, ema_decay=0.0, max_steps=0, jit_compile=False),
+                "strategy": "none",
+                "devices": 0,
+                "logical_cpus": False,
+                "accumulation": 1,
+                "precision": "float32",
+                "ema_decay": 0.0,
+                "max_steps": 0,
+                "jit_compile": False,
             },
         )
         input_pipeline.check(config, 1)

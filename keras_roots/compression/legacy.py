@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple
 
-
 from keras_roots.requirements import require_extras, require_tensorflow
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"

@@ -136,5 +136,3 @@ def _check_pruned(name: str, kernel: np.ndarray, sparsity: float) -> None:
             f"fewer than {sparsity:.0%}: there were too few updates for the schedule. Give more "
             "epochs, or schedule='constant'."
         )
-
-

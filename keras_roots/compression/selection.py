@@ -11,6 +11,7 @@ from keras_roots.compression.bridge import Bridge
 from keras_roots.compression.legacy import libraries
 
 DEFAULT = "default"
+_KINDS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
 def layers_with_kernels(model: keras.Model) -> list[str]:
@@ -20,7 +21,7 @@ def layers_with_kernels(model: keras.Model) -> list[str]:
     """
     found: dict[int, str] = {}
     for call in graph.trace(without_auxiliary_heads(model)).calls:
-        if isinstance(call.layer, (keras.layers.Conv2D, keras.layers.Dense)):
+        if isinstance(call.layer, _KINDS):
             found.setdefault(id(call.layer), call.path)
     return list(found.values())
 
@@ -60,19 +61,23 @@ def compressed(bridge: Bridge, skip: str | Sequence[str]) -> dict[str, str]:
         ValueError: none are left.
     """
     alone = left_alone(bridge.model, skip)
-    kinds = (libraries().keras.layers.Conv2D, libraries().keras.layers.Dense)
-    found = {}
-    for call in graph.trace(bridge.model).calls:
-        name = bridge.names.get(id(call.layer))
-        if name is None or call.path in alone or name in found:
-            continue
-        if type(bridge.legacy.get_layer(name)) in kinds:
-            found[name] = call.path
+    found = {name: path for name, path in kernels(bridge).items() if path not in alone}
     if not found:
         raise ValueError(
-            f"No layer of '{bridge.model.name}' is left to compress: {', '.join(alone)} are left "
+            f"No layer of '{bridge.model.name}' is left to compress: {listed(alone)} are left "
             "alone. Give skip."
         )
+    return found
+
+
+def kernels(bridge: Bridge) -> dict[str, str]:
+    """The layers whose kernels can be compressed: their names, by those in tf-keras."""
+    kinds = (libraries().keras.layers.Conv2D, libraries().keras.layers.Dense)
+    found: dict[str, str] = {}
+    for call in graph.trace(bridge.model).calls:
+        for name in bridge.names.get(id(call.layer), ()):
+            if type(bridge.legacy.get_layer(name)) in kinds:
+                found.setdefault(name, call.path)
     return found
 
 

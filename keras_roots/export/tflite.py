@@ -9,16 +9,15 @@ machine that exports.
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
 
 from keras_roots import lowering as lowerings
-from keras_roots.export import attachments, choice, metadata
-from keras_roots.export.artifact import Artifact, check, compare
+from keras_roots.export import choice
+from keras_roots.export.artifact import Artifact, check
 from keras_roots.export.convert import CALIBRATED, Precision, check_precision, convert
+from keras_roots.export.converted_file import INTERFACES, ConvertedFile, Interface
 from keras_roots.export.exportable import (
     Exportable,
     Inputs,
@@ -26,18 +25,14 @@ from keras_roots.export.exportable import (
     checked_inputs,
     exportable,
 )
-from keras_roots.export.flatbuffer import with_softmax
 from keras_roots.export.inference_graph import InferenceGraph
-from keras_roots.export.interpreter import interface_of, run_by_name
-from keras_roots.export.operator_check import check_operators, delegation
+from keras_roots.export.operator_check import check_operators
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.real_operators import with_real_operators
 from keras_roots.files import refuse_existing, replacing
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras
 
-Interface = Literal["float32", "int8"]
-INTERFACES: tuple[Interface, ...] = ("float32", "int8")
 # With fewer, ranges of activations are a matter of chance.
 _ENOUGH_TO_CALIBRATE = 32
 
@@ -128,49 +123,25 @@ def export_tflite(
         check_operators(content, graph)
         if precision == "int8":
             content = with_real_operators(content)
-        given = ready.named(ready.inputs)
-        expected = ready.expected if ready.scores is None else ready.scores
-        actual = ready.in_order(run_by_name(content, given))
-        check(actual, expected, precision, tolerance)
-        integers = interface_of(content) if interface == "int8" else {}
-        if scores and interface == "float32":
-            content, expected = with_softmax(content), ready.expected
-            probabilities = [_softmax(actual[0])]
-            actual = ready.in_order(run_by_name(content, given))
-            check(actual, probabilities, "float32")
-        kinds = check_operators(content, graph)
-        found = delegation(content)
-        comparison = compare(actual, expected, "LiteRT")
-        attached = metadata.metadata(
+        finished = ConvertedFile(
             ready,
-            precision=precision,
-            batch=batch,
-            comparison=comparison,
-            calibration_images=len(ranges[0]) if ranges else 0,
-            labels=labels,
-            integers=integers,
-            lowering=lowering,
+            content,
+            ready.scores or ready.expected,
+            precision,
+            scores is not None,
+            interface=interface,
+            tolerance=tolerance,
         )
-        if scores and interface == "int8":
-            attached["output"]["values"] = "logits"
-        content = attachments.attach(content, attached, labels)
-        # What is written is what was tried, the attachments with it.
-        check(ready.in_order(run_by_name(content, given)), actual, "float32")
-        temporary.write_bytes(content)
-    return Artifact(
-        path=Path(path),
-        format="tflite",
-        precision=precision,
-        size=len(content),
-        comparison=comparison,
-        operators=kinds,
-        delegates=found.delegates,
-        outside=found.kinds(),
-        choices=tuple(choices),
-        metadata=attached,
-        notes=_notes(precision, interface, ranges, found.outside),
-        usage=f"keras-roots predict {path} photo.jpg",
-    )
+        return finished.written(
+            temporary,
+            path,
+            labels=labels,
+            batch=batch,
+            notes=_notes(precision, interface, ranges, finished.outside),
+            lowering=lowering,
+            choices=choices,
+            calibration_images=len(ranges[0]) if ranges else 0,
+        )
 
 
 def _check_arguments(precision: str, interface: str, batch: int, threads: int) -> None:
@@ -244,8 +215,3 @@ def convert_graph(
         calibration=calibration,
         quantized_interface=interface == "int8",
     )
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
