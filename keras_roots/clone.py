@@ -18,7 +18,9 @@ from keras_roots import graph
 
 
 def clone(
-    model: keras.Model, copy_layer: Callable[[keras.Layer], keras.Layer]
+    model: keras.Model,
+    copy_layer: Callable[[keras.Layer], keras.Layer],
+    copy_operation: Callable[[Any], Any] = lambda operation: operation,
 ) -> tuple[keras.Model, list[tuple[keras.Layer, keras.Layer]]]:
     """Copies a functional or Sequential model.
 
@@ -26,6 +28,8 @@ def clone(
         model: has been built.
         copy_layer: makes the copy of each layer that is no nested model; its
             weights are not looked at.
+        copy_operation: the same of each of keras.ops; they have no state, so
+            that by default they are shared.
 
     Returns:
         The copy, not compiled, and each of the layers with its own.
@@ -45,7 +49,7 @@ def clone(
 
     def copy_once(operation):
         if not isinstance(operation, keras.Layer):
-            return operation  # One of keras.ops; it has no state.
+            return copy_operation(operation)
         if graph.is_graph(operation):
             return copy_model(operation)
         try:

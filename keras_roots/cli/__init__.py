@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from keras_roots.cli import (
     benchmark,
+    compress,
     cost,
     demo,
     evaluate,
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     sensitivity.add(commands)
     predict.add(commands)
     export.add(commands)
+    compress.add(commands)
     lowerings.add(commands)
     benchmark.add(commands)
     return parser

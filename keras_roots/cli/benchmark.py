@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from keras_roots.cli import benchmark_networks, benchmark_steps
+from keras_roots.cli import benchmark_fine_tuning, benchmark_networks, benchmark_steps
 from keras_roots.cli.options import (
     add_format,
     add_root,
@@ -19,6 +19,7 @@ def add(commands) -> None:
     kinds = benchmark.add_subparsers(required=True, metavar="WHAT")
     benchmark_networks.add(kinds)
     benchmark_steps.add(kinds)
+    benchmark_fine_tuning.add(kinds)
     command = kinds.add_parser(
         "build",
         help="building a network, beside one of keras.applications",

@@ -9,8 +9,8 @@ The way back copies the Keras 3 model and gives it the weights, bit by bit.
 """
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,6 +23,7 @@ from keras_roots.clone import clone, copy_state, plain_copy
 from keras_roots.compression.kept import Recipe, kept, kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.export.exportable import require_exportable
+from keras_roots.logits import softmax_at_end
 
 _POOLING = ("pool_size", "strides", "padding", "data_format")
 _CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "use_bias")
@@ -45,16 +46,16 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "Flatten": ("data_format",),
     "Reshape": ("target_shape",),
     "Permute": ("dims",),
-    "Dropout": ("rate",),
+    "Dropout": ("rate", "noise_shape"),
     "SpatialDropout2D": ("rate", "data_format"),
-    "Add": (),
-    "Subtract": (),
-    "Multiply": (),
-    "Average": (),
-    "Maximum": (),
-    "Minimum": (),
     "Concatenate": ("axis",),
+    **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), ()),
 }
+_MERGING = ("Concatenate", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+# Whose activity_regularizer tf-keras does not forget in a copy.
+_SEPARABLE = "SeparableConv2D"
+_WITH_ACTIVITY = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense", _SEPARABLE)
+_LOST = "which would be lost"
 _OURS: dict[type, str] = {
     layers.Conv2D: "Conv2D",
     layers.GroupedConv2D: "Conv2D",
@@ -104,7 +105,7 @@ class Bridge:
 def weights_of(layer: Any) -> list[np.ndarray]:
     """Those of a tf-keras layer, in the order of its counterpart's."""
     if isinstance(layer, kept_class()):
-        return [variable.numpy() for variable in getattr(layer.kept, "weights", ())]
+        return [variable.numpy() for variable in layer.held]
     return layer.get_weights()
 
 
@@ -124,7 +125,7 @@ def to_legacy(model: keras.Model, *, scores: bool = False) -> Bridge:
     model = without_auxiliary_heads(model)
     require_exportable(model)
     traced = graphs.trace(model)
-    without = _softmax_at_end(traced) if scores else None
+    without = softmax_at_end(traced) if scores else None
     legacy_keras = libraries().keras
     tensors: dict[int, Any] = {}
     taken: set[str] = set()
@@ -132,26 +133,26 @@ def to_legacy(model: keras.Model, *, scores: bool = False) -> Bridge:
         name = _unique(tensor.name, taken)
         tensors[number] = legacy_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
     inputs = [tensors[number] for number in traced.inputs]
-    made: dict[int, Callable] = {}
+    called: dict[int, list[Any]] = {}
     names: dict[int, tuple[str, ...]] = {}
     for call in traced.calls:
-        if call is without and not call.layer.weights:
+        if call is without and not getattr(call.layer, "weights", ()):
             tensors[call.outputs[0]] = tensors[call.inputs[0]]
             continue
-        if id(call.layer) not in made:
-            layers_made, called = _counterpart(call, taken, linear=call is without)
-            names[id(call.layer)] = tuple(layer.name for layer in layers_made)
-            made[id(call.layer)] = called
         given = [tensors[number] for number in call.inputs]
+        if id(call.layer) not in called:
+            made, called[id(call.layer)] = _counterpart(call, given, taken, linear=call is without)
+            names[id(call.layer)] = tuple(layer.name for layer in made)
+        outputs = given[0] if len(given) == 1 else given
+        how = {"training": False} if _is_fixed(call) else {}
         try:
-            outputs = made[id(call.layer)](given[0] if len(given) == 1 else given)
+            for layer in called[id(call.layer)]:
+                outputs = layer(outputs, **how)
         except Exception as error:  # Whatever a layer raises of inputs that it has not expected.
-            raise _NoCounterpartError(call, " ".join(str(error).split())) from error
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        tensors.update(zip(call.outputs, outputs, strict=True))
+            raise _NoCounterpartError(call, error) from error
+        tensors.update(zip(call.outputs, keras.tree.flatten(outputs), strict=True))
     made_outputs = [tensors[number] for number in traced.outputs]
-    name = re.sub(r"\W", "_", model.name)
-    legacy = legacy_keras.Model(inputs, made_outputs, name=name)
+    legacy = legacy_keras.Model(inputs, made_outputs, name=_unique(model.name, set()))
     for call in traced.calls:
         if isinstance(call.layer, keras.Layer) and call.layer.weights:
             _give_weights(call, [legacy.get_layer(name) for name in names[id(call.layer)]])
@@ -161,55 +162,73 @@ def to_legacy(model: keras.Model, *, scores: bool = False) -> Bridge:
 
 
 class _NoCounterpartError(ValueError):
-    def __init__(self, call: graphs.Call, reason: str):
+    def __init__(self, call: graphs.Call, reason: str | Exception):
         super().__init__(
             f"Layer '{call.path}' ({type(call.layer).__name__}) cannot be had in tf-keras, which "
-            f"tensorflow-model-optimization needs: {reason}"
+            f"tensorflow-model-optimization needs: {' '.join(str(reason).split())}"
         )
 
 
-def _counterpart(call: graphs.Call, taken: set[str], *, linear: bool) -> tuple[list[Any], Callable]:
-    """The layers of tf-keras that have the layer's weights, and what is called in its place."""
+def _is_fixed(call: graphs.Call) -> bool:
+    """Whether a layer is called with training=False, as of transfer learning. It always is."""
+    if call.arguments.kwargs.get("training") is not False:
+        return False
+    # Where its `call` has a default, Keras notes that in the same place.
+    parameter = inspect.signature(call.layer.call).parameters.get("training")
+    return parameter is not None and parameter.default is not False
+
+
+def _counterpart(
+    call: graphs.Call, given: list[Any], taken: set[str], *, linear: bool
+) -> tuple[list[Any], list[Any]]:
+    """The layers of tf-keras that have the layer's weights; and those to call, in this order."""
     layer, name = call.layer, _unique(call.path, taken)
     kind = _OURS.get(type(layer)) or _name_in_keras(layer)
-    if kind == "SeparableConv2D":
+    if kind is None or not _is_plain(call, kind, given):
+        return _kept(call, name, linear=linear)
+    try:
+        plain_copy(layer)  # As it will be on the way back.
+    except Exception as error:
+        raise _NoCounterpartError(call, f"it cannot be copied: {error}") from error
+    if kind == _SEPARABLE:
         # One that tensorflow-model-optimization would take apart, and name anew.
         pointwise = _unique(f"{name}_pointwise", taken)
         made = _separable(call, name, pointwise, _regularizers(call))
-    elif kind in _ARGUMENTS and _is_plain(call, kind):
+    else:
         config = layer.get_config()
         arguments = {each: config[each] for each in _ARGUMENTS[kind] if each in config}
         if getattr(layer, "activation", None) is not None:
             arguments["activation"] = "linear"
         arguments |= _regularizers(call)
         made = [getattr(libraries().keras.layers, kind)(name=name, **arguments)]
-    else:
-        try:
-            one = kept(Recipe(layer, call.arguments), name)
-        except Exception as error:
-            raise _NoCounterpartError(call, " ".join(str(error).split())) from error
-        return [one], one
     for each in made:
         each.trainable = layer.trainable
-    followers = list(made)
     activation = getattr(layer, "activation", None)
-    if activation is not None and not linear:
-        known = keras.activations.serialize(activation)
-        if known in _ACTIVATIONS:
-            made[-1].activation = libraries().keras.activations.get(known)
-        else:
-            activation_name = _unique(f"{name}_activation", taken)
-            layer_of_it = keras.layers.Activation(activation, name=activation_name)
-            followers.append(kept(Recipe(layer_of_it), activation_name))
-    # A layer that is called with training=False, as of transfer learning, always is.
-    fixed = call.arguments.kwargs.get("training")
+    if activation is None:
+        return made, made
+    known = keras.activations.serialize(activation)
+    if known in _ACTIVATIONS and not linear:
+        made[-1].activation = libraries().keras.activations.get(known)
+        return made, made
+    if layer.activity_regularizer is not None:
+        raise _NoCounterpartError(
+            call, "its activity_regularizer is of an activation that is no part of the layer there"
+        )
+    if linear:
+        return made, made
+    return made, [*made, kept(Recipe(activation), _unique(f"{name}_activation", taken))]
 
-    def called(inputs):
-        for each in followers:
-            inputs = each(inputs) if fixed is None else each(inputs, training=fixed)
-        return inputs
 
-    return made, called
+def _kept(call: graphs.Call, name: str, *, linear: bool) -> tuple[list[Any], list[Any]]:
+    for variable in getattr(call.layer, "weights", ()):
+        if variable.constraint is not None:
+            raise _NoCounterpartError(call, f"its {variable.name} has a constraint, {_LOST}")
+    try:
+        made = kept(Recipe(call.layer, call.arguments, linear=linear), name)
+    except Exception as error:
+        raise _NoCounterpartError(call, error) from error
+    made.trainable = getattr(call.layer, "trainable", True)
+    return [made], [made]
 
 
 def _separable(
@@ -246,19 +265,26 @@ def _name_in_keras(layer: Any) -> str | None:
     return name if getattr(keras.layers, name, None) is type(layer) else None
 
 
-def _is_plain(call: graphs.Call, kind: str) -> bool:
-    """Whether the layer is no more than its arguments say."""
+def _is_plain(call: graphs.Call, kind: str, given: list[Any]) -> bool:
+    """Whether the layer is one that tf-keras has too, and no more than its arguments say."""
     layer = call.layer
+    if kind not in _ARGUMENTS and kind != _SEPARABLE:
+        return False
+    # A single tensor to add up is refused there, and several types are not made one.
+    several = len({tensor.dtype for tensor in given}) > 1
+    if several or (len(given) > 1) != (kind in _MERGING):
+        return False
+    if layer.activity_regularizer is not None and kind not in _WITH_ACTIVITY:
+        return False
     if kind == "Activation":
         return keras.activations.serialize(layer.activation) in _ACTIVATIONS
     if kind == "BatchNormalization":
         return not getattr(layer, "renorm", False) and not isinstance(layer.axis, (list, tuple))
-    return not getattr(layer, "lora_enabled", False)
-
-
-def _activation(function: Callable, name: str) -> Any:
-    """A layer of an activation that tf-keras has not."""
-    return kept(Recipe(keras.layers.Activation(function, name=name)), name)
+    if getattr(getattr(layer, "activation", None), "weights", ()):  # As a PReLU has.
+        return False
+    return not getattr(layer, "lora_enabled", False) and not getattr(
+        layer, "quantization_mode", None
+    )
 
 
 def _regularizers(call: graphs.Call) -> dict[str, Any]:
@@ -266,7 +292,7 @@ def _regularizers(call: graphs.Call) -> dict[str, Any]:
     found = {}
     for name in _REGULARIZED:
         if getattr(call.layer, f"{name}_constraint", None) is not None:
-            raise _NoCounterpartError(call, f"it has a {name}_constraint, which would be lost")
+            raise _NoCounterpartError(call, f"it has a {name}_constraint, {_LOST}")
         regularizer = getattr(call.layer, f"{name}_regularizer", None)
         if regularizer is None:
             continue
@@ -281,19 +307,6 @@ def _regularizers(call: graphs.Call) -> dict[str, Any]:
             float(getattr(regularizer, "l1", 0.0)), float(getattr(regularizer, "l2", 0.0))
         )
     return found
-
-
-def _softmax_at_end(traced: graphs.Graph) -> graphs.Call | None:
-    """The call whose softmax over [batch, classes] is the model's only output."""
-    for call in traced.calls:
-        if call.outputs == traced.outputs and len(call.output_shapes[0]) == 2:
-            layer = call.layer
-            is_softmax = getattr(layer, "activation", None) is keras.activations.softmax or (
-                type(layer) is keras.layers.Softmax and layer.axis in (-1, 1)
-            )
-            is_shared = sum(each.layer is layer for each in traced.calls) > 1
-            return call if is_softmax and not is_shared else None
-    return None
 
 
 def _give_weights(call: graphs.Call, made: list[Any]) -> None:
@@ -315,9 +328,7 @@ def _check(bridge: Bridge, traced: graphs.Graph) -> None:
     """Raises a RuntimeError unless both compute the same, of random inputs."""
     rng = np.random.default_rng(0)
     inputs = [
-        rng.integers(0, 2, (1, *shape[1:])).astype(tensor.dtype)
-        if "int" in tensor.dtype
-        else rng.uniform(0, 1, (1, *shape[1:])).astype(tensor.dtype)
+        _random(rng, (1, *shape[1:]), tensor.dtype)
         for shape, tensor in zip(traced.input_shapes, bridge.model.inputs, strict=True)
     ]
     expected = bridge.model(
@@ -329,13 +340,24 @@ def _check(bridge: Bridge, traced: graphs.Graph) -> None:
     for mine, theirs in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
         mine, theirs = (np.asarray(each, np.float64) for each in (mine, theirs))
         largest = max(np.abs(mine).max(initial=0.0), np.finfo(np.float32).tiny)
-        difference = np.abs(mine - theirs).max(initial=0.0) / largest
-        if mine.shape != theirs.shape or not difference < _TOLERANCE:
+        difference = np.inf
+        if mine.shape == theirs.shape:
+            difference = np.abs(mine - theirs).max(initial=0.0) / largest
+        if not difference < _TOLERANCE:
             raise RuntimeError(
                 f"'{bridge.model.name}' computes something else in tf-keras (outputs differ by "
                 f"{difference:.2g} of the largest): nothing was changed. Please report it with the "
                 "model."
             )
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Any:
+    import tensorflow as tf
+
+    if dtype == "string":
+        return tf.fill(shape, "")
+    values = rng.integers(0, 2, shape) if "int" in dtype else rng.uniform(0, 1, shape)
+    return tf.constant(values.astype(dtype))
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -21,12 +21,14 @@ from keras_roots.reporting import silent
 MOST_CLUSTERS = 255
 
 
-def check(clusters: int) -> None:
-    """Raises a ValueError unless it is a number of clusters."""
-    if not isinstance(clusters, int) or not 2 <= clusters <= MOST_CLUSTERS:
+def check(clusters: int, *, preserve_sparsity: bool = False) -> None:
+    """Raises a ValueError unless it is a number of clusters, of which one may be zero."""
+    least = 3 if preserve_sparsity else 2
+    if not isinstance(clusters, int) or not least <= clusters <= MOST_CLUSTERS:
         raise ValueError(
-            f"Expected a number of clusters from 2 to {MOST_CLUSTERS}: of values that the weights of "
-            f"a kernel have. Received: {clusters!r}"
+            f"Expected a number of clusters from {least} to {MOST_CLUSTERS}, the values that a "
+            f"kernel's weights have{', zero one of them' if preserve_sparsity else ''}. Received: "
+            f"{clusters!r}"
         )
 
 
@@ -58,9 +60,7 @@ def cluster(
         RuntimeError: a kernel has more values than it should.
     """
     require("Clustering")
-    check(clusters)
-    if preserve_sparsity and clusters < 3:
-        raise ValueError(f"Preserving sparsity takes 3 clusters or more. Received: {clusters}")
+    check(clusters, preserve_sparsity=preserve_sparsity)
     tuning.check_fits(model)
     with forgotten():
         bridge = to_legacy(model, scores=True)
@@ -72,9 +72,8 @@ def cluster(
         zeros = {name: bridge.legacy.get_layer(name).kernel.numpy() == 0 for name in wanted}
         if preserve_sparsity and not any(mask.any() for mask in zeros.values()):
             raise ValueError(f"'{model.name}' has no zeros to preserve. Prune it first.")
-        clustering = libraries().keras.models.clone_model(
-            bridge.legacy, clone_function=_wrapper(wanted, zeros, clusters, preserve_sparsity)
-        )
+        keeping = {name for name in wanted if preserve_sparsity and zeros[name].any()}
+        clustering = with_centroids(bridge.legacy, set(wanted), clusters, keeping)
         fine_tune(clustering, tuning, title="Clustering", folder=folder, report=report)
         stripped = libraries().tfmot.clustering.keras.strip_clustering(clustering)
         for name, path in wanted.items():
@@ -85,7 +84,12 @@ def cluster(
         return bridge.back(stripped)
 
 
-def _wrapper(wanted, zeros, clusters: int, preserve_sparsity: bool) -> Callable[[Any], Any]:
+def with_centroids(model: Any, names: set[str], clusters: int, keeping: set[str]) -> Any:
+    """The tf-keras model in which these layers are clustered as it is trained.
+
+    Args:
+        keeping: those whose zeros stay.
+    """
     # Not among what tensorflow-model-optimization lists, but documented: it preserves sparsity.
     from tensorflow_model_optimization.python.core.clustering.keras import cluster_config
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import (
@@ -97,14 +101,17 @@ def _wrapper(wanted, zeros, clusters: int, preserve_sparsity: bool) -> Callable[
     follow = cluster_config.GradientAggregation.AVG
 
     def wrap(layer: Any) -> Any:
-        if layer.name not in wanted:
+        if layer.name not in names:
             return layer
-        keeps = preserve_sparsity and bool(zeros[layer.name].any())
         return experimental.cluster_weights(
-            layer, clusters, begin, preserve_sparsity=keeps, cluster_gradient_aggregation=follow
+            layer,
+            clusters,
+            begin,
+            preserve_sparsity=layer.name in keeping,
+            cluster_gradient_aggregation=follow,
         )
 
-    return wrap
+    return libraries().keras.models.clone_model(model, clone_function=wrap)
 
 
 def _check_clustered(name: str, kernel: np.ndarray, clusters: int) -> None:

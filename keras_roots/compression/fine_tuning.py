@@ -6,29 +6,22 @@ with tensorflow-model-optimization's wrappers, so the update is made here: the
 same stochastic gradient descent, on one device and in float32.
 """
 
-import contextlib
 import dataclasses
-import math
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_roots.compression import resumable
 from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.legacy import libraries
 from keras_roots.export import calibration
 from keras_roots.reporting import silent
-from keras_roots.training import input_pipeline, optimization, sources
-from keras_roots.training.checkpoint_folder import CheckpointFolder, whole_checkpoints
+from keras_roots.training import input_pipeline, sources
 from keras_roots.training.config import Config, replaced
-from keras_roots.training.loop import DivergedError, Interrupted
-from keras_roots.training.progress import Progress
-from keras_roots.training.signals import Signals
-from keras_roots.training.steps import SUMS, inputs_and_targets, summed
+from keras_roots.training.steps import inputs_and_targets, summed
 
 _GENTLER = 0.1
 
@@ -175,20 +168,12 @@ class FineTuning:
             float32 [images, height, width, channels], at most `count`.
         """
         found: list[np.ndarray] = []
-        for batch in self._batches(0, -(-count // self.config.batch_size)):
+        last = min(-(-count // self.config.batch_size), self.steps)
+        for batch in resumable.batches(self.config, self.source, 0, last):
             images, _ = inputs_and_targets(batch, self.config, len(self.source.class_names))
             is_read = batch["weights"].numpy() > 0
             found.append(np.asarray(self.inputs(images))[is_read])
         return np.concatenate(found)[:count]
-
-    def _batches(self, first: int, last: int) -> Iterator[Any]:
-        import tensorflow as tf
-
-        last = min(last, self.steps)
-        batches = input_pipeline.training(
-            tf.distribute.get_strategy(), self.config, self.source, first, last
-        )
-        return (next(batches) for _ in range(first, last))
 
 
 def _listed(shapes) -> str:
@@ -219,77 +204,36 @@ def fine_tune(
         Interrupted: SIGTERM or SIGINT came, and the state has been written.
     """
     with fast(model):
-        _Run(model, tuning, title, folder, report).finish()
+        resumable.train(
+            Trainee(model, tuning),
+            tuning.config,
+            tuning.source,
+            title=title,
+            folder=folder,
+            report=report,
+        )
 
 
-class _Run:
-    def __init__(self, model, tuning: FineTuning, title: str, folder: Path | None, report):
+class Trainee:
+    """What an update of a tf-keras model is; see `resumable.Trainee`."""
+
+    def __init__(self, model: Any, tuning: FineTuning):
         import tensorflow as tf
 
-        self.model, self.tuning, self.title, self.report = model, tuning, title, report
-        self.step, self.sums = 0, np.zeros(len(SUMS))
+        self.model, self.tuning = model, tuning
         self._rate = tf.Variable(0.0, trainable=False)
         config = tuning.config
-        self._schedule = optimization.learning_rate(
-            config, tuning.source.train.size / config.batch_size, tuning.steps
-        )
         # The one of old: it makes its state for the variables that have a gradient, of which
         # the clustering's own have none.
         self.optimizer = libraries().keras.optimizers.legacy.SGD(
             lambda: self._rate, momentum=config.momentum, nesterov=config.nesterov
         )
-        self.update = tf.function(self._update, reduce_retracing=True)
-        self._state = _State(folder, self) if folder else None
 
-    def finish(self) -> None:
-        tuning, config = self.tuning, self.tuning.config
-        ends = [
-            input_pipeline.steps_until(epoch, config, tuning.source.train)
-            for epoch in range(1, config.epochs + 1)
-        ]
-        batches = tuning._batches(0, 1)
-        self.update.get_concrete_function(next(batches))  # Makes the optimizer's variables.
-        if self._state and self._state.restore():
-            self.report(f"{self.title}: going on after update {self.step}")
-        batches = tuning._batches(self.step, tuning.steps)
-        with Signals() if self._state else contextlib.nullcontext() as signals:
-            for number, end in enumerate(ends, 1):
-                if self.step < end:
-                    self._train_epoch(batches, end, f"{number}/{len(ends)}", signals)
-
-    def _train_epoch(self, batches, end: int, epoch: str, signals: Signals | None) -> None:
-        first, started = self.step, time.perf_counter()
-        progress = Progress(end - first, f"{self.title}, epoch {epoch}")
-        every, size = self.tuning.config.checkpoint_every, self.tuning.config.batch_size
-        while self.step < end:
-            self._rate.assign(float(np.asarray(self._schedule(self.step))))
-            sums = self.update(next(batches)).numpy()
-            if not math.isfinite(sums[0]):
-                raise DivergedError(
-                    f"{self.title} diverged at update {self.step + 1}: the loss is {sums[0]}. Take "
-                    "a lower learning rate."
-                )
-            self.step, self.sums = self.step + 1, self.sums + sums
-            rate = (self.step - first) * size / (time.perf_counter() - started)
-            loss, top1 = self.sums[:2] / max(self.sums[3], 1)
-            progress.show(self.step - first, loss=loss, top1=top1, images_per_second=rate)
-            if signals is not None and signals.is_set:
-                self._state.save()
-                raise Interrupted(signals.received or signal.SIGTERM, self.step)
-            if self._state and self.step % every == 0 and self.step < end:
-                self._state.save()
-        self.report(
-            f"{self.title}, epoch {epoch}: loss {loss:.4f}, top-1 {100 * top1:.2f}% in training, "
-            f"{rate:.0f} images/s"
-        )
-        self.sums = np.zeros(len(SUMS))
-        if self._state:
-            self._state.save()
-
-    def _update(self, batch):
+    def update(self, batch, learning_rate):
         import tensorflow as tf
 
         config = self.tuning.config
+        self._rate.assign(learning_rate)
         images, targets = inputs_and_targets(batch, config, len(self.tuning.source.class_names))
         weights = batch["weights"]
         with tf.GradientTape() as tape:
@@ -314,52 +258,6 @@ class _Run:
     def variables(self) -> list[Any]:
         """All that an update changes."""
         return _unique([*self.model.variables, *self.optimizer.variables()])
-
-
-class _State:
-    """What of a run is on disk."""
-
-    def __init__(self, folder: Path, run: _Run):
-        self._run, self._path = run, folder
-        self._folder: CheckpointFolder | None = None
-
-    def _held(self):
-        import tensorflow as tf
-
-        if self._folder is None:
-            self._numbers = tf.Variable([0.0] * (1 + len(SUMS)), dtype=tf.float64, trainable=False)
-            self._checkpoint = tf.train.Checkpoint(
-                variables=self._run.variables(), numbers=self._numbers
-            )
-            self._folder = CheckpointFolder(self._path, self._checkpoint, keep=1)
-        return self._folder
-
-    def save(self) -> None:
-        folder = self._held()
-        self._numbers.assign([self._run.step, *self._run.sums])
-        folder.save()
-
-    def restore(self) -> bool:
-        """Goes back to the last checkpoint, if there is one.
-
-        Raises:
-            ValueError: it cannot be read.
-        """
-        folder = self._held()
-        folder.tidy()
-        paths = whole_checkpoints(self._path)
-        if not paths:
-            return False
-        try:
-            self._checkpoint.read(paths[-1]).assert_consumed()
-        except Exception as error:  # TensorFlow's are many.
-            raise ValueError(
-                f"The checkpoint '{paths[-1]}' cannot be read: {' '.join(str(error).split())[:300]}"
-                ". Remove the folder to begin again."
-            ) from error
-        step, *sums = self._numbers.numpy()
-        self._run.step, self._run.sums = int(step), np.array(sums)
-        return True
 
 
 def _unique(variables) -> list[Any]:

@@ -9,6 +9,7 @@ own.
 import functools
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,13 +22,14 @@ class Recipe:
     """How a layer is called: what a copy of a `Kept` is made from.
 
     Args:
-        layer: or a function of keras.ops.
+        layer: or a function, such as those of keras.ops.
         arguments: with which it is called in its model, `graph.Call.arguments`;
             None where that is one tensor.
+        linear: leave its activation out.
     """
 
-    def __init__(self, layer: Any, arguments: Any = None):
-        self._layer, self._arguments = layer, arguments
+    def __init__(self, layer: Any, arguments: Any = None, *, linear: bool = False):
+        self._layer, self._arguments, self._linear = layer, arguments, linear
 
     def copy(self) -> Any:
         """The layer's copy, of the same state, or the function itself."""
@@ -35,25 +37,35 @@ class Recipe:
         if not isinstance(layer, keras.Layer):
             return layer
         copied = plain_copy(layer)
-        build = layer.get_build_config()
-        if build and not copied.built:
-            copied.build_from_config(build)
+        if self._arguments is not None and not copied.built:
+            # As it was built itself: layers within it may be, only when it is called.
+            args, kwargs = self._with(lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype))
+            copied(*args, **kwargs)
         copy_state(layer, copied)
-        copied.trainable = layer.trainable
+        for ours, theirs in zip(layer._flatten_layers(), copied._flatten_layers(), strict=True):
+            theirs.trainable = ours.trainable
+        if self._linear:
+            copied.activation = keras.activations.linear
         return copied
 
-    def called(self, copied: Any, tensors: list[Any], training: Any) -> Any:
+    def called(self, copied: Any, tensors: list[Any], training: bool) -> Any:
         """What the copy makes of tensors, which come in the order of the model's own."""
-        args, kwargs = tuple(tensors), {}
+        args: tuple = tuple(tensors)
+        kwargs: dict[str, Any] = {}
         if self._arguments is not None:
             remaining = iter(tensors)
-            args, kwargs = keras.tree.map_structure(
-                lambda value: next(remaining) if isinstance(value, keras.KerasTensor) else value,
-                (self._arguments.args, self._arguments.kwargs),
-            )
-        if getattr(copied, "_call_has_training_arg", False) and kwargs.get("training") is None:
+            args, kwargs = self._with(lambda _: next(remaining))
+        if isinstance(copied, keras.Layer):
+            # Layers within it are told, even if its own `call` does not take it.
             kwargs = {**kwargs, "training": training}
         return copied(*args, **kwargs)
+
+    def _with(self, made_of: Callable[[Any], Any]) -> tuple[tuple, dict[str, Any]]:
+        """The arguments, with something else for each tensor."""
+        return keras.tree.map_structure(
+            lambda value: made_of(value) if isinstance(value, keras.KerasTensor) else value,
+            (self._arguments.args, self._arguments.kwargs),
+        )
 
 
 # tf-keras copies layers by their configurations, which hold a recipe by its number.
@@ -62,21 +74,42 @@ _recipes: "weakref.WeakValueDictionary[int, Recipe]" = weakref.WeakValueDictiona
 
 
 @functools.cache
-def kept_class() -> type:
+def kept_class() -> Any:
     """The class of layers of tf-keras, made once that is imported."""
 
-    class Kept(libraries().keras.layers.Layer):
+    base: Any = libraries().keras.layers.Layer
+
+    class Kept(base):
         def __init__(self, number: int, **kwargs):
             super().__init__(**kwargs)
             self.recipe = _recipes[number]
             self._number = number
             self.kept = self.recipe.copy()
-            # As tf-keras finds a layer's weights; that it trains them is told by themselves.
             self.held = [variable.value for variable in getattr(self.kept, "weights", ())]
+            penalties = [
+                functools.partial(variable.regularizer, variable.value)
+                for variable in getattr(self.kept, "trainable_weights", ())
+                if variable.regularizer is not None
+            ]
+            self._penalties = len(penalties)
+            self.add_loss(penalties)
+
+        @property
+        def trainable_weights(self):
+            found = getattr(self.kept, "trainable_weights", ()) if self.trainable else ()
+            return [variable.value for variable in found]
+
+        @property
+        def non_trainable_weights(self):
+            trained = {id(variable) for variable in self.trainable_weights}
+            return [variable for variable in self.held if id(variable) not in trained]
 
         def call(self, inputs, training=None):
             tensors = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            return self.recipe.called(self.kept, list(tensors), bool(training))
+            outputs = self.recipe.called(self.kept, list(tensors), bool(training))
+            losses = getattr(self.kept, "losses", [])  # Of the call, and then of the weights.
+            self.add_loss(losses[: len(losses) - self._penalties])
+            return outputs
 
         def get_config(self):
             return {**super().get_config(), "number": self._number}

@@ -93,21 +93,29 @@ def prune(
             }
             if not wanted:
                 raise ValueError(f"No kernel of '{model.name}' has a multiple of 4 input channels.")
-        how = _parameters(tfmot, sparsity, schedule, tuning.steps)
-
-        def wrap(layer: Any) -> Any:
-            return tfmot.prune_low_magnitude(layer, **how) if layer.name in wanted else layer
-
-        pruning = libraries().keras.models.clone_model(bridge.legacy, clone_function=wrap)
+        pruning = with_masks(bridge.legacy, set(wanted), sparsity, schedule, tuning.steps)
         wrappers = [layer for layer in pruning.layers if hasattr(layer, "pruning_vars")]
-        for wrapper in wrappers:
-            wrapper.pruning_step.assign(0)  # Each update counts on from here.
         fine_tune(pruning, tuning, title="Pruning", folder=folder, report=report)
         for wrapper in wrappers:
             wrapper.pruning_obj.weight_mask_op()  # The last update has moved the zeros.
         for wrapper in wrappers:
             _check_pruned(wanted[wrapper.layer.name], wrapper.layer.kernel.numpy(), sparsity)
         return bridge.back(tfmot.strip_pruning(pruning))
+
+
+def with_masks(model: Any, names: set[str], sparsity: float, schedule: Schedule, steps: int) -> Any:
+    """The tf-keras model in which these layers are pruned as it is trained, on the same weights."""
+    tfmot = libraries().tfmot.sparsity.keras
+    how = _parameters(tfmot, sparsity, schedule, steps)
+
+    def wrap(layer: Any) -> Any:
+        return tfmot.prune_low_magnitude(layer, **how) if layer.name in names else layer
+
+    pruning = libraries().keras.models.clone_model(model, clone_function=wrap)
+    for layer in pruning.layers:
+        if hasattr(layer, "pruning_vars"):
+            layer.pruning_step.assign(0)  # Each update counts on from here.
+    return pruning
 
 
 def _parameters(tfmot: Any, sparsity: float, schedule: Schedule, steps: int) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def quantize_aware(
         bridge = to_legacy(model, scores=True)
         before = _kernels(bridge, alone)
         keeping = _keeping(model, before, preserve)
-        quantized = _with_rounding(bridge, alone, preserve, keeping)
+        quantized = with_rounding(bridge, alone, preserve, keeping)
         _begin_ranges(quantized, tuning)
         steps = max(1.0, _PART * tuning.steps)
         with _averages(1 - 1 / steps):
@@ -156,10 +156,16 @@ def _scope() -> Iterator[None]:
         yield
 
 
-def _with_rounding(
+def with_rounding(
     bridge: Bridge, alone: Sequence[str], preserve: Preserve, keeping: set[str]
 ) -> Any:
-    """The tf-keras model with fake quantisation."""
+    """The tf-keras model with fake quantisation.
+
+    Args:
+        bridge: to it.
+        alone: names of layers that are not quantised.
+        preserve: what is preserved, in the layers of `keeping`.
+    """
     quantization = libraries().tfmot.quantization.keras
     how = _annotations(bridge, alone)
 
@@ -181,9 +187,11 @@ def _scheme(preserve: Preserve, keeping: set[str]) -> Any:
     layers, which ceases to preserve sparsity at the first that has no zeros.
     """
     tfmot = libraries().tfmot
-    default, combine = tfmot.quantization.keras.default_8bit, tfmot.experimental.combine
+    combine, default = tfmot.experimental.combine, tfmot.quantization.keras.default_8bit
+    registry_class: Any = default.Default8BitQuantizeRegistry
+    scheme_class: Any = default.Default8BitQuantizeScheme
 
-    class Registry(default.Default8BitQuantizeRegistry):
+    class Registry(registry_class):
         def get_quantize_config(self, layer):
             if preserve == "nothing" or layer.name not in keeping:
                 return super().get_quantize_config(layer)
@@ -193,7 +201,7 @@ def _scheme(preserve: Preserve, keeping: set[str]) -> Any:
                 own = combine.Default8BitClusterPreserveQuantizeScheme(preserve == "both")
             return own.get_quantize_registry().get_quantize_config(layer)
 
-    class Scheme(default.Default8BitQuantizeScheme):
+    class Scheme(scheme_class):
         def get_quantize_registry(self):
             return Registry()
 
@@ -234,8 +242,9 @@ def _clusters_of_kernels() -> Iterator[None]:
 def _output_rounded() -> type:
     """How a layer is quantised that computes in float32: what it gives is rounded."""
     quantization = libraries().tfmot.quantization.keras
+    config_class: Any = quantization.QuantizeConfig
 
-    class OutputRounded(quantization.QuantizeConfig):
+    class OutputRounded(config_class):
         def get_weights_and_quantizers(self, layer):
             return []
 

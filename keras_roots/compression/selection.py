@@ -43,7 +43,7 @@ def left_alone(model: keras.Model, skip: str | Sequence[str]) -> list[str]:
     if isinstance(skip, str):
         if skip != DEFAULT:
             raise ValueError(f"Expected skip as a list of names or {DEFAULT!r}. Received: {skip!r}")
-        return [names[0], names[-1]]
+        return list(dict.fromkeys((names[0], names[-1])))
     for name in skip:
         if name not in names:
             alike = difflib.get_close_matches(name, names, 3) or names[:3]

@@ -1,0 +1,239 @@
+"""What a compression bought, as a table, a CSV file, JSON and a picture."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_roots import intervals
+from keras_roots.benchmark.ratios import Ratio, ratio_of_medians
+from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
+from keras_roots.compression.weights import Weights
+from keras_roots.files import replacing
+from keras_roots.measure import describe
+from keras_roots.tables import Table
+
+_PER_TURN = 5  # Of `litert.latency`.
+_MARKERS = {FLOAT32: "s", INT8: "o", QAT: "^", INT8_AFTER_QAT: "v"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A TFLite file, and what was measured of it.
+
+    Attributes:
+        network: its name.
+        weights: what was done to them, of `recipe`: "none", "pruned", ...
+        kind: of file, of `recipe`: "float32", "int8", ...
+        file: its path in the folder.
+        images, correct: held-out images, and for how many it is right.
+        parameters: of the network.
+        counted: in the file.
+        delegates, outside: how many parts XNNPACK runs, and kinds of operators
+            that it does not.
+        seconds: of one inference, in the order measured.
+    """
+
+    network: str
+    weights: str
+    kind: str
+    file: str
+    images: int
+    correct: int
+    parameters: int
+    counted: Weights
+    delegates: int
+    outside: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def top1(self) -> float:
+        """Accuracy, 0 to 1."""
+        return self.correct / self.images
+
+    @property
+    def median_ms(self) -> float:
+        return 1e3 * float(np.median(self.seconds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All files of a job.
+
+    Attributes:
+        rows: a row for each; the first is what latencies are relative to.
+        conditions: under which they were measured.
+    """
+
+    rows: tuple[Row, ...]
+    conditions: Mapping[str, Any]
+
+    def ratio(self, row: Row) -> Ratio:
+        """A row's latency over that of the first row."""
+        rounds = [
+            np.reshape(each.seconds, (-1, _PER_TURN)).tolist() for each in (row, self.rows[0])
+        ]
+        return ratio_of_medians(*rounds, paired=True)
+
+    def table(self) -> Table:
+        """For people: accuracies with 95% intervals, sizes in kB of 1,000 bytes."""
+        cells = []
+        for row in self.rows:
+            low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
+            counted = row.counted
+            cells.append(
+                (
+                    row.network,
+                    row.weights,
+                    row.kind,
+                    f"{100 * row.top1:.2f}",
+                    f"{low:.1f} to {high:.1f}",
+                    f"{counted.size / 1e3:,.0f}",
+                    f"{counted.gzip_size / 1e3:,.0f}",
+                    f"{counted.nonzero:,}",
+                    f"{counted.median_values:,.0f}",
+                    f"{counted.median_filter_values:,.0f}",
+                    f"{row.median_ms:.3g}",
+                    str(self.ratio(row)),
+                    self._delegated(row),
+                )
+            )
+        first = self.rows[0]
+        return Table(
+            (
+                "network",
+                "weights",
+                "file",
+                "top-1, %",
+                "95% interval",
+                "kB",
+                "kB, gzip",
+                "non-zero weights",
+                "values a kernel",
+                "a filter",
+                "ms",
+                f"/ {first.network} {first.kind}",
+                "delegates",
+            ),
+            cells,
+            left=3,
+        )
+
+    def _delegated(self, row: Row) -> str:
+        return str(row.delegates) + (f" ({', '.join(row.outside)} outside)" if row.outside else "")
+
+    def caption(self) -> str:
+        """What the columns are, and under which conditions they were measured."""
+        return (
+            "weights: none, as they were trained; tuned, trained for as long as the others without "
+            f"compression. file: {INT8}, rounded after training; {QAT}, of quantisation-aware "
+            f"training, with the ranges that it has found; {INT8_AFTER_QAT}, the weights of that, "
+            "rounded as int8 is. values: how many the weights of a kernel have, and those of "
+            "a filter, in the median over the file's kernels. ms: of one image in LiteRT, the "
+            f"median. {describe(self.conditions)}"
+        )
+
+    def as_dicts(self) -> Iterator[dict[str, Any]]:
+        """A dictionary for each row, of numbers and text."""
+        for row in self.rows:
+            low, high = intervals.wilson(row.correct, row.images)
+            ratio, counted = self.ratio(row), row.counted
+            yield {
+                "network": row.network,
+                "weights": row.weights,
+                "kind": row.kind,
+                "file": row.file,
+                "images": row.images,
+                "correct": row.correct,
+                "top1": row.top1,
+                "top1_low": low,
+                "top1_high": high,
+                "bytes": counted.size,
+                "gzip_bytes": counted.gzip_size,
+                "parameters": row.parameters,
+                "nonzero_weights": counted.nonzero,
+                "median_values_of_a_kernel": counted.median_values,
+                "median_values_of_a_filter": counted.median_filter_values,
+                "grouped_convolutions": counted.grouped,
+                "delegates": row.delegates,
+                "outside": " ".join(row.outside),
+                "median_ms": row.median_ms,
+                "p10_ms": 1e3 * float(np.percentile(row.seconds, 10)),
+                "p90_ms": 1e3 * float(np.percentile(row.seconds, 90)),
+                "ratio": ratio.value,
+                "ratio_low": ratio.low,
+                "ratio_high": ratio.high,
+            }
+
+    def write(self, folder: Path) -> None:
+        """Writes results.json, results.csv, results.md and results.png."""
+        rows = list(self.as_dicts())
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        json_text = json.dumps({"conditions": dict(self.conditions), "rows": rows}, indent=2)
+        for name, content in (
+            ("results.json", json_text + "\n"),
+            ("results.csv", text.getvalue()),
+            ("results.md", f"{self.table().markdown()}\n\n{self.caption()}\n"),
+        ):
+            with replacing(folder / name) as path:
+                path.write_text(content, encoding="utf-8", newline="")
+        self.plot(folder / "results.png")
+
+    def plot(self, path: Path) -> None:
+        """Accuracy over the size of the file, compressed by gzip: *.png, *.pdf or *.svg."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+
+        networks = list(dict.fromkeys(row.network for row in self.rows))
+        figure = Figure(figsize=(4.8 * len(networks), 4.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        colours = {
+            weights: f"C{number}"
+            for number, weights in enumerate(dict.fromkeys(row.weights for row in self.rows))
+        }
+        panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
+        for axes, network in zip(panels, networks, strict=True):
+            for row in (row for row in self.rows if row.network == network):
+                low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
+                top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
+                axes.errorbar(
+                    size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
+                    marker=_MARKERS[row.kind], markersize=6, linewidth=0.7, alpha=0.85,
+                )  # fmt: skip
+            axes.set_xscale("log")
+            axes.set_title(network, fontsize=10)
+            axes.set_xlabel("kB of the file, gzip")
+            axes.grid(alpha=0.3, which="both")
+        sizes = [row.counted.gzip_size / 1e3 for row in self.rows]
+        ticks = [m * 10**e for e in range(0, 7) for m in (1, 2, 5)]
+        inside = [t for t in ticks if min(sizes) / 1.6 < t < max(sizes) * 1.6]
+        panels[0].set_xticks(inside, [f"{tick:,}" for tick in inside], minor=False)
+        panels[0].set_xticks([], minor=True)
+        panels[0].set_xlim(min(sizes) / math.sqrt(2), max(sizes) * math.sqrt(2))
+        panels[0].set_ylabel("top-1, %")
+        handles = [
+            *(
+                Line2D([], [], color=c, marker="o", linestyle="", label=w)
+                for w, c in colours.items()
+            ),
+            *(
+                Line2D([], [], color="grey", marker=m, linestyle="", label=kind)
+                for kind, m in _MARKERS.items()
+            ),
+        ]
+        figure.legend(
+            handles=handles, fontsize=8, loc="outside lower center", ncols=4, frameon=False
+        )
+        figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110)

@@ -1,0 +1,99 @@
+"""A network of filter groups that is compressed in a second, and what it is trained on."""
+
+import functools
+
+import keras
+import numpy as np
+
+from keras_roots import layers
+from keras_roots.compression.fine_tuning import FineTuning
+
+SIZE, CLASSES = 8, 3
+# Those that are compressed by default, with their groups; then those that are not.
+GROUPS = {"spatial2": 2, "mix2": 1, "spatial4": 4, "mix4": 1}
+ENDS = ("first", "classifier")
+
+
+def easy_images(count=48, seed=0):
+    """uint8 images, of which the class is the strongest colour."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, count)
+    images = rng.integers(0, 200, (count, SIZE, SIZE, 3))
+    images[np.arange(count), :, :, labels] += 55
+    return images.astype(np.uint8), labels
+
+
+def as_taken(images):
+    return images.astype(np.float32)
+
+
+def tuning(count=48, **config):
+    images, labels = easy_images(count)
+    settings = {"epochs": 1, "batch_size": 16, "learning_rate": 0.02, "seed": 1, **config}
+    return FineTuning.of_arrays(images, labels, classes=CLASSES, **settings)
+
+
+def root_network():
+    """Two root modules, each with a shortcut."""
+
+    def convolved(x, name, size, groups=1):
+        convolution = layers.convolution(8, size, groups=groups, padding="same", use_bias=False)
+        x = layers.convolution(
+            8, size, groups=groups, padding="same", use_bias=False, name=name
+        )(x)
+        return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+
+    relu = keras.layers.ReLU
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 128, offset=-1)(inputs)
+    x = relu()(convolved(x, "first", 3))
+    for groups in (2, 4):
+        y = relu()(convolved(x, f"spatial{groups}", 3, groups))
+        x = relu()(keras.layers.Add()([x, convolved(y, f"mix{groups}", 1)]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(CLASSES, activation="softmax", name="classifier")(x)
+    return keras.Model(inputs, x, name="tiny")
+
+
+@functools.cache
+def trained():
+    """That network, somewhat trained. Not to be changed."""
+    keras.utils.set_random_seed(0)
+    model = root_network()
+    model.compile(
+        keras.optimizers.SGD(0.02, 0.9), "sparse_categorical_crossentropy", jit_compile=False
+    )
+    images, labels = easy_images()
+    model.fit(as_taken(images), labels, epochs=4, batch_size=16, verbose=0)
+    return model
+
+
+def as_bytes(model):
+    return [np.asarray(variable).tobytes() for variable in model.variables]
+
+
+def kernels(model, names=tuple(GROUPS)):
+    return {name: np.asarray(model.get_layer(name).kernel) for name in names}
+
+
+def with_kernels(model, change, names=tuple(GROUPS)):
+    """A copy in which some kernels are what a function makes of them."""
+    copied = keras.models.clone_model(model)
+    copied.set_weights(model.get_weights())
+    for name in names:
+        kernel = copied.get_layer(name).kernel
+        kernel.assign(change(np.asarray(kernel)))
+    return copied
+
+
+def halved(kernel):
+    """The smaller half of the weights are 0."""
+    return np.where(np.abs(kernel) < np.median(np.abs(kernel)), 0, kernel)
+
+
+def of_seven_values(kernel):
+    """Zeros stay zeros, and weights that are none are none."""
+    step = np.abs(kernel).max() / 3
+    rounded = np.clip(np.rint(kernel / step), -3, 3)
+    rounded = np.where((rounded == 0) & (kernel != 0), np.sign(kernel), rounded)
+    return (rounded * step).astype(np.float32)
