@@ -13,7 +13,13 @@ EXTRAS = {
         "scikit-learn>=1.3",
         "scipy>=1.11",
     ],
-    "compression": ["tensorflow-model-optimization>=0.8.0", "tf-keras>=2.17"],
+    "compression": [
+        "keras>=3.12",  # Which has distillation.
+        "tensorflow-model-optimization>=0.8.0",
+        "tf-keras>=2.17",
+        # tensorflow-model-optimization imports distutils, which Python 3.12 has no more.
+        "setuptools; python_version >= '3.12'",
+    ],
     "litert": ["ai-edge-litert>=2.3"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "tf2onnx>=1.16"],
     "plots": ["matplotlib>=3.8"],

@@ -87,13 +87,14 @@ def assert_same_function(one, other, inputs):
 
 
 def bits(model):
-    return [(weight.path, np.asarray(weight).tobytes()) for weight in model.weights]
+    return [(tuple(weight.shape), np.asarray(weight).tobytes()) for weight in model.weights]
 
 
 def geometry(model):
     """Groups and kernels' shapes of all Conv2D, of a model of Keras or of tf-keras."""
-    kind = keras.layers if isinstance(model, keras.Model) else libraries().keras.layers
-    found = [layer for layer in flat_layers(model) if isinstance(layer, kind.Conv2D)]
+    kinds = (keras.layers.Conv2D, layers.Conv2D, layers.GroupedConv2D)
+    kinds += (libraries().keras.layers.Conv2D,)
+    found = [layer for layer in flat_layers(model) if type(layer) in kinds]
     return sorted((each.groups, tuple(each.kernel.shape)) for each in found)
 
 
@@ -126,8 +127,8 @@ def assert_round_trip(model, inputs=None, *, plain=True):
     draw_legacy(bridge.legacy, 1)
     changed = bridge.back()
     assert_same_function(changed, bridge.legacy, inputs)
-    if ours.weights:
-        assert np.abs(outputs_of(changed, inputs)[0] - outputs_of(ours, inputs)[0]).max() > 0
+    moved = zip(outputs_of(changed, inputs), outputs_of(ours, inputs), strict=True)
+    assert max(np.abs(one - other).max() for one, other in moved) > 0
     if plain:
         for layer in changed.layers:
             if layer.weights and not isinstance(layer, keras.Model):
@@ -202,20 +203,17 @@ def test_families_of_keras_applications(name):
         classes=10,
         **({} if name.startswith("NASNet") else {"classifier_activation": None}),
     )
-    try:
+    if not name.startswith(("MobileNet", "EfficientNetB", "NASNet")):  # Nothing to group.
         model = quietly(model, 2)
-    except ValueError as error:
-        assert "has nothing to group" in str(error)
     assert_round_trip(model, plain=not name.startswith(("Xception", "NASNet")))
 
 
 def sequential():
     """One within another, and a softmax."""
-    block = keras.Sequential(
-        [layers.GroupedConv2D(8, 3, groups=4, activation="tanh"), keras.layers.ReLU(0.5)], "block"
-    )
+    convolution = layers.GroupedConv2D(8, 3, groups=4, activation="tanh")
+    block = keras.Sequential([convolution, keras.layers.ReLU(0.5)], name="block")
     top = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
-    return keras.Sequential([keras.Input(IMAGE), block, *top], "sequential")
+    return keras.Sequential([keras.Input(IMAGE), block, *top], name="sequential")
 
 
 def nested_and_shared():
@@ -235,15 +233,15 @@ def several_inputs_and_outputs():
     product = keras.layers.Multiply()([added, keras.layers.Subtract()([left, right])])
     joined = keras.layers.Concatenate(axis=1)([added, product])
     # An input is an output, too.
-    return keras.Model({"b": left, "a": right}, {"y": joined, "x": product, "z": left})
+    return keras.Model({"right": right, "left": left}, {"y": joined, "x": product, "w": left})
 
 
 def functions():
     inputs = keras.Input(IMAGE)
     x = keras.layers.Conv2D(4, 3, padding="same")(inputs) + 1.0
     first, second = keras.ops.split(keras.ops.concatenate([x, inputs], axis=-1), 2, axis=1)
-    x = keras.ops.add(x1=first * second, x2=keras.ops.mean(x, axis=(1, 2), keepdims=True))
-    return keras.Model(inputs, keras.ops.relu(x[:, 1:, ::2]) - 2.0 * x[:, :3, ::2])
+    x = keras.ops.add(x1=first * second, x2=keras.ops.max(first, axis=(1, 2), keepdims=True))
+    return keras.Model(inputs, keras.ops.relu(x[:, 1:, ::2]) - 2.0 * x[:, :3, 1::2])
 
 
 def lambdas():
@@ -607,7 +605,7 @@ def shared_in_two_ways(inputs):
         ),
         (lambda x: WithoutConfig(2.0)(x), r"Layer 'mine' \(WithoutConfig\) cannot be had .*factor"),
         (
-            lambda x: keras.Sequential([WithoutConfig(2.0)], "block")(x),
+            lambda x: keras.Sequential([WithoutConfig(2.0)], name="block")(x),
             r"Layer 'block/mine' \(WithoutConfig\) cannot be had",
         ),
         (
@@ -637,7 +635,7 @@ def test_models_that_cannot_be_had():
     with pytest.raises(ValueError, match="functional or Sequential model. Received: 'mine'"):
         to_legacy(subclassed)
     with pytest.raises(ValueError, match="'empty' has not been built"):
-        to_legacy(keras.Sequential([keras.layers.Dense(2)], "empty"))
+        to_legacy(keras.Sequential([keras.layers.Dense(2)], name="empty"))
     inputs = keras.Input(IMAGE)
     half = keras.layers.Conv2D(2, 3, dtype="mixed_float16", name="half")(inputs)
     with pytest.raises(ValueError, match="computes in float32. .*'half' computes in float16"):

@@ -24,6 +24,7 @@ from unittest import mock
 import keras
 import numpy as np
 
+from keras_roots import graph
 from keras_roots.compression.bridge import Bridge, to_legacy
 from keras_roots.compression.clustering import MOST_CLUSTERS
 from keras_roots.compression.fast_convolutions import fast, native
@@ -174,10 +175,15 @@ def with_rounding(
             return layer
         return quantization.quantize_annotate_layer(layer, how[layer.name])
 
-    scheme = _scheme(preserve, keeping)
     with _scope(), _clusters_of_kernels():
         annotated = libraries().keras.models.clone_model(bridge.legacy, clone_function=annotate)
-        return quantization.quantize_apply(annotated, scheme)
+        quantized = quantization.quantize_apply(annotated, _scheme(preserve, keeping))
+    for wrapper in quantized.layers:
+        if isinstance(wrapper, quantization.QuantizeWrapper) and not wrapper.trainable:
+            # It would train the kernel all the same.
+            wrapper._non_trainable_weights += wrapper._trainable_weights
+            wrapper._trainable_weights = []
+    return quantized
 
 
 def _scheme(preserve: Preserve, keeping: set[str]) -> Any:
@@ -195,10 +201,11 @@ def _scheme(preserve: Preserve, keeping: set[str]) -> Any:
         def get_quantize_config(self, layer):
             if preserve == "nothing" or layer.name not in keeping:
                 return super().get_quantize_config(layer)
-            if preserve == "sparsity":
+            what = _kept_of(layer.kernel.numpy(), preserve)
+            if what == "sparsity":
                 own = combine.Default8BitPrunePreserveQuantizeScheme()
             else:
-                own = combine.Default8BitClusterPreserveQuantizeScheme(preserve == "both")
+                own = combine.Default8BitClusterPreserveQuantizeScheme(what == "both")
             return own.get_quantize_registry().get_quantize_config(layer)
 
     class Scheme(scheme_class):
@@ -276,7 +283,12 @@ def _annotations(bridge: Bridge, alone: Sequence[str]) -> dict[str, Any]:
     Those that are left out stay as they are.
     """
     layers = libraries().keras.layers
-    of_alone = {name for name, path in kernels(bridge).items() if path in alone}
+    of_alone = {
+        name
+        for call in graph.trace(bridge.model).calls
+        if call.path in alone
+        for name in bridge.names[id(call.layer)]
+    }
     known: tuple[type, ...] = (
         layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.ReLU, layers.Activation,
         layers.Add, layers.Concatenate, layers.AveragePooling2D, layers.GlobalAveragePooling2D,
@@ -401,32 +413,48 @@ def _kernels(bridge: Bridge, alone: Sequence[str]) -> dict[str, np.ndarray]:
     }
 
 
-def _keeping(model: keras.Model, before: dict[str, np.ndarray], preserve: str) -> set[str]:
+def _keeping(model: keras.Model, before: dict[str, np.ndarray], preserve: Preserve) -> set[str]:
     """The layers in which there is what is to be preserved.
 
     Raises:
         ValueError: there are none.
     """
-    pruned = {name for name, kernel in before.items() if (kernel == 0).mean() >= _PRUNED}
-    clustered = {name for name, kernel in before.items() if len(np.unique(kernel)) <= MOST_CLUSTERS}
-    if preserve in ("sparsity", "both") and not pruned:
+    found = {name: _kept_of(kernel, preserve) for name, kernel in before.items()}
+    if preserve in ("sparsity", "both") and not {"sparsity", "both"} & set(found.values()):
         raise ValueError(f"'{model.name}' has no zeros to preserve. Prune it first.")
-    if preserve in ("clusters", "both") and not clustered:
+    if preserve in ("clusters", "both") and not {"clusters", "both"} & set(found.values()):
         raise ValueError(f"'{model.name}' has no clusters to preserve. Cluster it first.")
-    return {"nothing": set(), "sparsity": pruned}.get(preserve, clustered)
+    return {name for name, what in found.items() if what != "nothing"}
+
+
+def _kept_of(kernel: np.ndarray, preserve: Preserve) -> Preserve:
+    """What there is in a kernel of what is to be preserved."""
+    weights = kernel[kernel != 0]
+    is_pruned = preserve in ("sparsity", "both") and weights.size <= (1 - _PRUNED) * kernel.size
+    # Those of few weights have few values in any case.
+    is_clustered = preserve in ("clusters", "both") and (
+        len(np.unique(weights)) < weights.size and len(np.unique(kernel)) <= MOST_CLUSTERS
+    )
+    if is_pruned and is_clustered:
+        return "both"
+    return "sparsity" if is_pruned else "clusters" if is_clustered else "nothing"
 
 
 def _check_preserved(
-    before: dict[str, np.ndarray], after: dict[str, np.ndarray], preserve: str, keeping: set[str]
+    before: dict[str, np.ndarray],
+    after: dict[str, np.ndarray],
+    preserve: Preserve,
+    keeping: set[str],
 ) -> None:
     """Raises a RuntimeError unless zeros are zeros still, and clusters no more."""
     for name in sorted(keeping):
         kernel = before[name]
-        if preserve in ("sparsity", "both"):
+        what = _kept_of(kernel, preserve)
+        if what in ("sparsity", "both"):
             lost = int(np.sum((kernel == 0) & (after[name] != 0)))
             if lost:
                 raise RuntimeError(f"{lost:,} zeros of '{name}' were not preserved.")
-        if preserve in ("clusters", "both"):
+        if what in ("clusters", "both"):
             clusters, found = len(np.unique(kernel)), len(np.unique(after[name]))
             if found > clusters:
                 raise RuntimeError(
