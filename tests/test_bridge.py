@@ -320,7 +320,7 @@ def kinds_that_tf_keras_computes_as_keras_does():
         keras.layers.Add(),  # Of one tensor.
     ):
         x = layer([x] if isinstance(layer, keras.layers.Add) else x)
-    x = keras.layers.TimeDistributed(keras.layers.Conv1D(4, 3, groups=2))(x)
+    x = keras.layers.TimeDistributed(keras.layers.Dense(4))(x)
     x = keras.layers.Reshape((16, -1))(x)
     x = keras.layers.MultiHeadAttention(2, 3)(x, x)
     return keras.Model(inputs, keras.layers.GRU(4, return_state=True)(x))

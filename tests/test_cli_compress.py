@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -221,3 +225,36 @@ def test_the_configuration_beside_the_model_says_the_data(given, tmp_path, capsy
     command = ["compress", str(tmp_path / "model.keras"), "--qat", "-o", str(tmp_path / "out")]
     assert main(command) == 2
     assert str(tmp_path / "none") in one_line(capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGKILL, -9)]
+)
+def test_stopped_by_a_signal_the_same_command_goes_on(given, tmp_path, number, code):
+    output = tmp_path / "out"
+    more = ["--prune", "0.5", "--epochs", "400"]
+    command = [sys.executable, "-m", "keras_roots", *_command(given, output), *more]
+    checkpoints = output / "root" / "checkpoints-pruned"
+    process = subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not list(checkpoints.glob("*.index")):  # Of an epoch.
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == code, errors
+    assert ("The same command goes on." in errors) == (number != signal.SIGKILL)
+    assert not (output / "root" / "pruned.keras").exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    assert "Pruning: going on after update" in done.stderr
+    assert "Pruning, epoch 1/400" not in done.stderr
+    assert not checkpoints.exists()
+    assert sorted(path.name for path in (output / "root").iterdir()) == [
+        "none-float32.tflite",
+        "none-int8.tflite",
+        "pruned-float32.tflite",
+        "pruned-int8.tflite",
+        "pruned.keras",
+    ]

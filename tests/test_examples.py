@@ -132,3 +132,16 @@ def test_help_is_no_mistake():
     assert result.returncode == 0
     for part in ("--strategy: <none|mirrored|multi_worker>", "export TF_CONFIG", "Exit codes"):
         assert part in result.stdout
+
+
+@pytest.mark.slow
+def test_compress_digits(tmp_path):
+    arguments = [f"--output={tmp_path}", "--examples=64", "--epochs=1", "--tuning_epochs=1"]
+    result = run(*arguments, "--nosweep", example="compress_digits.py")
+    assert result.returncode == 0, result.stderr
+    assert "root-8   pruned, clustered  int8, QAT" in result.stdout
+    assert (tmp_path / "compressed" / "results.png").exists()
+    mistaken = run(f"--output={tmp_path}", "--sparsity=2", example="compress_digits.py")
+    assert mistaken.returncode == 2
+    assert "Expected a sparsity above 0 and below 1" in mistaken.stdout + mistaken.stderr
+    assert "Traceback" not in mistaken.stderr

@@ -103,19 +103,21 @@ def with_centroids(model: Any, names: set[str], clusters: int, keeping: set[str]
     def wrap(layer: Any) -> Any:
         if layer.name not in names:
             return layer
-        # It refuses a frozen layer, whose weights become these few values all the same.
-        is_trainable, layer.trainable = layer.trainable, True
-        wrapped = experimental.cluster_weights(
+        return experimental.cluster_weights(
             layer,
             clusters,
             begin,
             preserve_sparsity=layer.name in keeping,
             cluster_gradient_aggregation=follow,
         )
-        layer.trainable = is_trainable
-        return wrapped
 
-    return libraries().keras.models.clone_model(model, clone_function=wrap)
+    frozen = [layer for layer in model.layers if layer.name in names and not layer.trainable]
+    for layer in frozen:
+        layer.trainable = True  # Others it refuses.
+    clustering = libraries().keras.models.clone_model(model, clone_function=wrap)
+    for layer in frozen:
+        layer.trainable = False
+    return clustering
 
 
 def _check_clustered(name: str, kernel: np.ndarray, clusters: int) -> None:

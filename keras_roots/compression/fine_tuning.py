@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.compression import resumable
 from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.legacy import libraries
@@ -151,6 +152,7 @@ class FineTuning:
 
     def check_fits(self, model: keras.Model) -> None:
         """Raises a ValueError unless these are images and classes of the model's."""
+        model = without_auxiliary_heads(model)
         size, classes = self.config.image_size, len(self.source.class_names)
         taken = [tuple(tensor.shape[1:]) for tensor in model.inputs]
         made = [tuple(tensor.shape[1:]) for tensor in model.outputs]

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,9 +23,8 @@ import numpy as np
 from keras_roots import intervals
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.benchmark import litert
-from keras_roots.compression import legacy
+from keras_roots.compression import distillation, legacy
 from keras_roots.compression.clustering import cluster
-from keras_roots.compression.distillation import distill
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.pruning import prune
 from keras_roots.compression.quantization import quantize_aware
@@ -130,12 +130,18 @@ def compress(
     if len(both) < len(networks) + len(beside):
         raise ValueError(f"Expected names that are all different. Received: {', '.join(both)}")
     for name, model in both.items():
-        if not name or not name.replace("-", "_").replace(".", "_").isidentifier():
-            raise ValueError(f"Expected names that can be those of folders. Received: {name!r}")
-        tuning.check_fits(without_auxiliary_heads(model))
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(
+                f"Expected names of letters, digits, '-', '_' and '.', as folders have them. "
+                f"Received: {name!r}"
+            )
+        tuning.check_fits(model)
         _check_held_out(held_out, model)
     for model in networks.values():
         left_alone(model, recipe.skip)
+    if teacher is not None:
+        distillation.require("Distillation")
+        tuning.check_fits(teacher)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -253,7 +259,7 @@ class _Job:
         tuning, recipe = self.tuning, self.recipe
         how: dict[str, Any] = {"folder": checkpoints, "report": self.report}
         if weights == DISTILLED and self.teacher is not None:
-            return distill(self.teacher, start, tuning, **how)
+            return distillation.distill(self.teacher, start, tuning, **how)
         if weights == PRUNED and recipe is not None and recipe.sparsity is not None:
             how |= {"schedule": recipe.schedule, "skip": recipe.skip}
             return prune(start, tuning, sparsity=recipe.sparsity, **how)

@@ -113,6 +113,11 @@ def quantize_aware(
     require_extras("The export to TFLite", {"ai_edge_litert": "litert"})
     check(preserve)
     tuning.check_fits(model)
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{Path(path).parent}' to write in.")
+    classes = len(tuning.source.class_names)
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"Expected {classes} labels, one a class. Received: {len(labels)}")
     alone = left_alone(model, list(skip))
     with forgotten():
         bridge = to_legacy(model, scores=True)
