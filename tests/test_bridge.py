@@ -191,7 +191,7 @@ APPLICATIONS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name == "MobileNetV3Small" else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "MobileNet" else pytest.mark.slow)
         for name in APPLICATIONS
     ],
 )
@@ -567,11 +567,6 @@ class WithoutConfig(keras.layers.Layer):
 class Times(keras.layers.Layer):
     def call(self, x, by=1.0):
         return x * by
-
-
-def shared_in_two_ways(inputs):
-    times = Times()
-    return times(times(inputs, by=2.0), by=3.0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from keras_roots.compression import legacy
 from keras_roots.compression.bridge import to_legacy
 from keras_roots.compression.clustering import with_centroids
 from keras_roots.compression.fast_convolutions import fast
+from keras_roots.compression.fast_rounding import fast_rounding
 from keras_roots.compression.fine_tuning import FineTuning, Trainee
 from keras_roots.compression.pruning import with_masks
 from keras_roots.compression.quantization import with_rounding
@@ -133,7 +134,7 @@ def _ways(model: keras.Model, tuning: FineTuning, *, stock: bool) -> Iterator[tu
     yield "quantisation", _update(with_rounding(bridged(), (), "nothing", set()), tuning)
     if stock:
         rounding = with_rounding(bridged(), (), "nothing", set())
-        yield _STOCK, _update(rounding, tuning, contextlib.nullcontext())
+        yield _STOCK, _update(rounding, tuning, fast_ones=False)
 
 
 @contextlib.contextmanager
@@ -148,11 +149,15 @@ def _plain(model: keras.Model, tuning: FineTuning) -> Iterator[Callable[[], obje
 
 
 @contextlib.contextmanager
-def _update(model: Any, tuning: FineTuning, convolutions=None) -> Iterator[Callable[[], object]]:
+def _update(
+    model: Any, tuning: FineTuning, *, fast_ones: bool = True
+) -> Iterator[Callable[[], object]]:
     import tensorflow as tf
 
     trainee, batch, rate = Trainee(model, tuning), _batch(tuning), tf.constant(0.01)
-    with convolutions or fast(model):
+    with contextlib.ExitStack() as stack:
+        for context in (fast(model), fast_rounding()) if fast_ones else ():
+            stack.enter_context(context)
         update = tf.function(trainee.update)
         update.get_concrete_function(batch, rate)
         yield lambda: update(batch, rate).numpy()

@@ -28,6 +28,7 @@ from keras_roots import graph
 from keras_roots.compression.bridge import Bridge, to_legacy
 from keras_roots.compression.clustering import MOST_CLUSTERS
 from keras_roots.compression.fast_convolutions import fast, native
+from keras_roots.compression.fast_rounding import fast_rounding
 from keras_roots.compression.fine_tuning import FineTuning, fine_tune
 from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import forgotten, libraries, require
@@ -126,7 +127,7 @@ def quantize_aware(
         quantized = with_rounding(bridge, alone, preserve, keeping)
         _begin_ranges(quantized, tuning)
         steps = max(1.0, _PART * tuning.steps)
-        with _averages(1 - 1 / steps):
+        with _averages(1 - 1 / steps), fast_rounding():
             fine_tune(quantized, tuning, title=_NAMES[preserve], folder=folder, report=report)
         _weights_back(bridge, quantized)
         _check_preserved(before, _kernels(bridge, alone), preserve, keeping)
@@ -310,6 +311,7 @@ def _annotations(bridge: Bridge, alone: Sequence[str]) -> dict[str, Any]:
             if (
                 len(before) == 1
                 and type(before[0]) in convolutions
+                and before[0].activation is libraries().keras.activations.linear
                 and before[0].name not in of_alone
                 and len(_around(before[0])[1]) == 1
             ):
@@ -349,8 +351,11 @@ def _averages(decay: Any) -> Iterator[None]:
     from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
 
     as_it_is = quant_ops.MovingAvgQuantize
-    changed = functools.partial(as_it_is, ema_decay=decay)
-    with mock.patch.object(quant_ops, "MovingAvgQuantize", changed):
+
+    def with_decay(*arguments, **others):
+        return as_it_is(*arguments, **{**others, "ema_decay": decay})
+
+    with mock.patch.object(quant_ops, "MovingAvgQuantize", with_decay):
         yield
 
 
