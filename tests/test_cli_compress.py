@@ -94,7 +94,7 @@ def test_the_whole_job(given, tmp_path, capsys, monkeypatch):
     assert (output / "root" / "pruned.keras").read_bytes() == pruned
     both = "pruned-clustered"
     assert _files(output) == sorted([
-        ".lock", "compression.json", "results.csv", "results.json", "results.md", "results.png",
+        ".lock", "compression.json", "kernels.csv", "results.csv", "results.json", "results.md", "results.png",
         "dense/none-float32.tflite", "dense/none-int8.tflite",
         "root/none-float32.tflite", "root/none-int8.tflite", "root/pruned.keras",
         f"root/{both}.keras", f"root/{both}-float32.tflite", f"root/{both}-int8.tflite",
@@ -121,7 +121,7 @@ def test_the_whole_job(given, tmp_path, capsys, monkeypatch):
         assert row["outside"] == ""
         # Of float32 and int8, an export may merge groups as few channels as these.
         assert row["grouped_convolutions"] == 1 or row["kind"] != "int8, QAT"
-        kernels = kernels_of(path.read_bytes())
+        kernels = kernels_of(path.read_bytes()).values()
         assert row["nonzero_weights"] == sum(np.count_nonzero(kernel) for kernel in kernels)
         assert row["ratio_low"] is None  # Of two rounds.
     of = dict(zip(names, results["rows"], strict=True))

@@ -37,10 +37,7 @@ def root_network():
     """Two root modules, each with a shortcut."""
 
     def convolved(x, name, size, groups=1):
-        convolution = layers.convolution(8, size, groups=groups, padding="same", use_bias=False)
-        x = layers.convolution(
-            8, size, groups=groups, padding="same", use_bias=False, name=name
-        )(x)
+        x = layers.convolution(8, size, groups=groups, padding="same", use_bias=False, name=name)(x)
         return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
 
     relu = keras.layers.ReLU
@@ -53,6 +50,26 @@ def root_network():
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(CLASSES, activation="softmax", name="classifier")(x)
     return keras.Model(inputs, x, name="tiny")
+
+
+def classifier(*middle, name="small"):
+    """Some layers, pooled and classified; the same weights each time."""
+    inputs = x = keras.Input((SIZE, SIZE, 3))
+    for layer in middle:
+        x = layer(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(CLASSES, activation="softmax", name="classifier")(x)
+    return drawn(keras.Model(inputs, x, name=name))
+
+
+def drawn(model):
+    """The model with kernels drawn anew, the same each time."""
+    rng = np.random.default_rng(1)
+    for variable in model.weights:
+        if "kernel" in variable.name:
+            deviation = np.sqrt(2 / np.prod(variable.shape[:-1]))
+            variable.assign(rng.normal(0, deviation, variable.shape))
+    return model
 
 
 @functools.cache

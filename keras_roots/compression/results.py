@@ -172,21 +172,25 @@ class Results:
             }
 
     def write(self, folder: Path) -> None:
-        """Writes results.json, results.csv, results.md and results.png."""
+        """Writes results.json, .csv, .md and .png, and kernels.csv, a line for each kernel."""
         rows = list(self.as_dicts())
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
         json_text = json.dumps({"conditions": dict(self.conditions), "rows": rows}, indent=2)
         for name, content in (
             ("results.json", json_text + "\n"),
-            ("results.csv", text.getvalue()),
+            ("results.csv", _csv(rows)),
+            ("kernels.csv", _csv(list(self._kernels()))),
             ("results.md", f"{self.table().markdown()}\n\n{self.caption()}\n"),
         ):
             with replacing(folder / name) as path:
                 path.write_text(content, encoding="utf-8", newline="")
         self.plot(folder / "results.png")
+
+    def _kernels(self) -> Iterator[dict[str, Any]]:
+        for row in self.rows:
+            of_file = {name: getattr(row, name) for name in ("network", "weights", "kind", "file")}
+            for kernel in row.counted.kernels:
+                shape = "x".join(map(str, kernel.shape))
+                yield {**of_file, **dataclasses.asdict(kernel), "shape": shape}
 
     def plot(self, path: Path) -> None:
         """Accuracy over the size of the file, compressed by gzip: *.png, *.pdf or *.svg."""
@@ -237,3 +241,11 @@ class Results:
         figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=110)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
