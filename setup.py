@@ -31,6 +31,7 @@ DEVELOPMENT = [
     "hypothesis>=6.100",
     "mypy>=1.10",
     "pytest>=8.0",
+    "pytest-xdist>=3.5",
     "ruff>=0.6",
     "setuptools>=77",
 ]

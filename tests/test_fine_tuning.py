@@ -134,7 +134,7 @@ def test_images_that_cannot_be_read_count_for_nothing():
             image_size=SIZE,
             resize=SIZE,
             augmentation="none",
-            epochs=2,
+            epochs=1,
             warmup_epochs=0.0,
             batch_size=len(images),
             base_batch_size=len(images),
@@ -162,14 +162,8 @@ def test_images_that_cannot_be_read_count_for_nothing():
     )
 
 
-def pruned_network(folder):
-    # Each update has its own learning rate, images, momentum and mask.
-    data = tuning(epochs=2, learning_rate=0.1, mirror=True)
-    return as_bytes(prune(trained(), data, sparsity=0.8, folder=folder))
-
-
-def quantized_network(folder):
-    model = classifier(
+def grouped():
+    return classifier(
         keras.layers.Rescaling(1 / 128, offset=-1),
         keras.layers.Conv2D(8, 3, padding="same", name="first"),
         keras.layers.BatchNormalization(),
@@ -177,7 +171,16 @@ def quantized_network(folder):
         GroupedConv2D(8, 3, groups=2, padding="same", name="grouped"),
         keras.layers.Activation("silu"),
     )
-    pruned = with_kernels(model, halved, ["grouped"])
+
+
+def pruned_network(folder):
+    # Each update has its own learning rate, images, momentum and mask.
+    data = tuning(epochs=2, learning_rate=0.1, mirror=True)
+    return as_bytes(prune(grouped(), data, sparsity=0.8, folder=folder))
+
+
+def quantized_network(folder):
+    pruned = with_kernels(grouped(), halved, ["grouped"])
     values = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -18,7 +18,7 @@ from tests.tiny_networks import (
     tuning,
 )
 
-SIZES = {"first": 216, "spatial2": 288, "mix2": 64, "spatial4": 144, "mix4": 64, "classifier": 24}
+SIZES = {"first": 216, "spatial2": 288, "mix2": 64, "spatial4": 144, "classifier": 24}
 
 
 def zeros(kernel):

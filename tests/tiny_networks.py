@@ -10,7 +10,7 @@ from keras_roots.compression.fine_tuning import FineTuning
 
 SIZE, CLASSES = 8, 3
 # Those that are compressed by default, with their groups; then those that are not.
-GROUPS = {"spatial2": 2, "mix2": 1, "spatial4": 4, "mix4": 1}
+GROUPS = {"spatial2": 2, "mix2": 1, "spatial4": 4}
 ENDS = ("first", "classifier")
 
 
@@ -34,7 +34,7 @@ def tuning(count=48, **config):
 
 
 def root_network():
-    """Two root modules, each with a shortcut."""
+    """A root module with a shortcut, and the grouped convolution of another."""
 
     def convolved(x, name, size, groups=1):
         x = layers.convolution(8, size, groups=groups, padding="same", use_bias=False, name=name)(x)
@@ -44,9 +44,9 @@ def root_network():
     inputs = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Rescaling(1 / 128, offset=-1)(inputs)
     x = relu()(convolved(x, "first", 3))
-    for groups in (2, 4):
-        y = relu()(convolved(x, f"spatial{groups}", 3, groups))
-        x = relu()(keras.layers.Add()([x, convolved(y, f"mix{groups}", 1)]))
+    y = relu()(convolved(x, "spatial2", 3, 2))
+    x = relu()(keras.layers.Add()([x, convolved(y, "mix2", 1)]))
+    x = relu()(convolved(x, "spatial4", 3, 4))
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(CLASSES, activation="softmax", name="classifier")(x)
     return keras.Model(inputs, x, name="tiny")
