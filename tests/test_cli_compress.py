@@ -94,7 +94,8 @@ def test_the_whole_job(given, tmp_path, capsys, monkeypatch):
     assert (output / "root" / "pruned.keras").read_bytes() == pruned
     both = "pruned-clustered"
     assert _files(output) == sorted([
-        ".lock", "compression.json", "kernels.csv", "results.csv", "results.json", "results.md", "results.png",
+        ".lock", "compression.json", "kernels.csv",
+        "results.csv", "results.json", "results.md", "results.png",
         "dense/none-float32.tflite", "dense/none-int8.tflite",
         "root/none-float32.tflite", "root/none-int8.tflite", "root/pruned.keras",
         f"root/{both}.keras", f"root/{both}-float32.tflite", f"root/{both}-int8.tflite",
@@ -236,9 +237,7 @@ def test_stopped_by_a_signal_the_same_command_goes_on(given, tmp_path, number, c
     more = ["--prune", "0.5", "--epochs", "400"]
     command = [sys.executable, "-m", "keras_roots", *_command(given, output), *more]
     checkpoints = output / "root" / "checkpoints-pruned"
-    process = subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(checkpoints.glob("*.index")):  # Of an epoch.
         assert process.poll() is None
         time.sleep(0.02)
@@ -247,7 +246,7 @@ def test_stopped_by_a_signal_the_same_command_goes_on(given, tmp_path, number, c
     assert process.returncode == code, errors
     assert ("The same command goes on." in errors) == (number != signal.SIGKILL)
     assert not (output / "root" / "pruned.keras").exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Pruning: going on after update" in done.stderr
     assert "Pruning, epoch 1/400" not in done.stderr
     assert not checkpoints.exists()

@@ -15,7 +15,8 @@ from keras_roots import layers
 from keras_roots.classifier import Classifier
 from keras_roots.cli import main
 from keras_roots.compression import sensitivity
-from keras_roots.compression.sensitivity import Row, Sensitivity, mcnemar, pruned, quantised, scan
+from keras_roots.compression.sensitivity import pruned, quantised, scan
+from keras_roots.compression.sensitivity_results import Row, Sensitivity, mcnemar
 from keras_roots.evaluation import evaluate, labelled_images
 from tests.colour_models import (
     COLOURS,

@@ -15,7 +15,7 @@ from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.fast_rounding import fast_rounding
 from keras_roots.compression.fine_tuning import FineTuning, Trainee
 from keras_roots.compression.pruning import with_masks
-from keras_roots.compression.quantization import with_rounding
+from keras_roots.compression.rounding import with_rounding
 from keras_roots.compression.selection import DEFAULT, compressed
 from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build

@@ -86,6 +86,7 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
     from keras_roots.classifier import Classifier
     from keras_roots.cli.models import class_names_beside, load
     from keras_roots.compression import sensitivity
+    from keras_roots.compression.sensitivity_results import LEVEL, UNCERTAIN
 
     if arguments.images < 0:
         raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")
@@ -128,8 +129,8 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
         f"{arguments.model} on {read.data}: {found.correct:,} of {found.images:,} images right, "
         f"{100 * found.correct / found.images:.2f}%",
         "drop of top-1 accuracy in points when one layer is changed; "
-        f"{sensitivity.UNCERTAIN}: not told from 0 (exact McNemar test, p of "
-        f"{sensitivity.LEVEL:g} or more)",
+        f"{UNCERTAIN}: not told from 0 (exact McNemar test, p of "
+        f"{LEVEL:g} or more)",
         "",
         table,
         sep="\n",

@@ -126,16 +126,18 @@ class FineTuning:
         source = sources.array_source(images, labels, classes)
         return cls(
             Config(
-                dataset="arrays",
-                image_size=images.shape[1],
-                resize=images.shape[1],
-                augmentation="paper" if mirror else "none",
-                epochs=epochs,
-                batch_size=min(batch_size, len(images)),
-                base_batch_size=min(batch_size, len(images)),
-                learning_rate=learning_rate,
-                warmup_epochs=0.0,
-                **config,
+                **{
+                    "dataset": "arrays",
+                    "image_size": images.shape[1],
+                    "resize": images.shape[1],
+                    "augmentation": "paper" if mirror else "none",
+                    "epochs": epochs,
+                    "batch_size": min(batch_size, len(images)),
+                    "base_batch_size": min(batch_size, len(images)),
+                    "learning_rate": learning_rate,
+                    "warmup_epochs": 0.0,
+                    **config,
+                }
             ),
             source,
             preprocessing,

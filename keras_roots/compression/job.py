@@ -8,8 +8,6 @@ again; accuracies are counted and latencies timed anew each time.
 import dataclasses
 import functools
 import gc
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,7 +21,7 @@ import numpy as np
 from keras_roots import intervals
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.benchmark import litert
-from keras_roots.compression import distillation, legacy
+from keras_roots.compression import distillation, legacy, settings
 from keras_roots.compression.clustering import cluster
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.pruning import prune
@@ -53,10 +51,8 @@ from keras_roots.files import replacing
 from keras_roots.measure import conditions
 from keras_roots.requirements import require_extras
 from keras_roots.tflite_classifier import TFLiteClassifier
-from keras_roots.training.config import Config
 from keras_roots.training.workdir import alone
 
-_SETTINGS = "compression.json"
 _CALIBRATION_IMAGES = 500
 _VERIFICATION_IMAGES = 32
 # Rounding after training may be far off: what it does to the accuracy is what is to be seen.
@@ -145,7 +141,7 @@ def compress(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        _begin(folder, recipe, tuning, both, teacher)
+        settings.begin(folder, recipe, tuning, both, teacher)
         jobs = [
             _Job(name, model, tuning, held_out, folder / name, recipe, teacher, report)
             for name, model in networks.items()
@@ -335,62 +331,6 @@ def _forget() -> None:
     """Gives back the memory of models that are no longer used."""
     keras.backend.clear_session()
     gc.collect()
-
-
-def _begin(
-    folder: Path,
-    recipe: Recipe,
-    tuning: FineTuning,
-    networks: Mapping[str, keras.Model],
-    teacher: keras.Model | None,
-) -> None:
-    """Remembers what the folder is of.
-
-    Raises:
-        ValueError: it is of something else.
-    """
-    settings = {
-        "recipe": recipe.as_dict(),
-        "fine-tuning": {
-            name: value
-            for name, value in tuning.config.as_dict().items()
-            if not Config.__dataclass_fields__[name].metadata["how_only"]
-        },
-        "data": tuning.source.fingerprint(),
-        "preprocessing": tuning.preprocessing,
-        "networks": {name: _digest(model) for name, model in networks.items()},
-        "teacher": None if teacher is None else _digest(teacher),
-    }
-    path = folder / _SETTINGS
-    if not path.exists():
-        strange = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
-        if strange:
-            raise ValueError(
-                f"The folder '{folder}' holds other things (such as {strange[0]!r}) and no "
-                f"{_SETTINGS} of an earlier job. Give another one."
-            )
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-        different = [name for name in settings if there[name] != settings[name]]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"'{path}' is not of a job of compression: {error}") from None
-    if different:
-        name = different[0]
-        raise ValueError(
-            f"The folder '{folder}' belongs to another job, with other settings of: "
-            f"{', '.join(different)} ({name}: {there[name]} there, {settings[name]} now). Give "
-            "another one, or the same command to go on."
-        )
-
-
-def _digest(model: keras.Model) -> str:
-    digest = hashlib.sha256(model.to_json().encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _measured(

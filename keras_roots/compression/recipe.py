@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_roots.compression import clustering, pruning
-from keras_roots.compression.quantization import Preserve
+from keras_roots.compression.preserved import Preserve
 from keras_roots.compression.selection import DEFAULT
 
 TRAINED = "none"

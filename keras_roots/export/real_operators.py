@@ -91,4 +91,6 @@ def _real_values(tensor: Any, data: Any) -> np.ndarray:
     """The bytes of an int8 constant's values as float32."""
     values = np.frombuffer(bytes(data), np.int8).astype(np.float32)
     scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zeroPoint[0]
-    return np.frombuffer(((values - zero_point) * np.float32(scale)).tobytes(), np.uint8)
+    # NumPy 2 would make float64 of a float32 and a zero point of int64.
+    real = ((values - np.float32(zero_point)) * np.float32(scale)).astype(np.float32)
+    return np.frombuffer(real.tobytes(), np.uint8)
