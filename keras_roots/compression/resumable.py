@@ -121,7 +121,7 @@ class _Run:
         self, left: Iterator[Any], end: int, epoch: str, signals: Signals | None
     ) -> None:
         first, started = self.step, time.perf_counter()
-        progress = Progress(end - first, f"{self.title}, epoch {epoch}")
+        progress = Progress(end - first, f"{self.title}, epoch {epoch}", report=self.report)
         while self.step < end:
             sums = self._update(next(left), self._rate(self.step)).numpy()
             if not math.isfinite(sums[0]):

@@ -1,7 +1,9 @@
 """A bar on a terminal; elsewhere a line now and then."""
 
+import functools
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -15,9 +17,18 @@ class Progress:
         steps: how many.
         title: stands before it.
         shown: whether to show anything.
+        report: takes the lines.
     """
 
-    def __init__(self, steps: int, title: str, *, shown: bool = True):
+    def __init__(
+        self,
+        steps: int,
+        title: str,
+        *,
+        shown: bool = True,
+        report: Callable[[str], object] = functools.partial(print, flush=True),
+    ):
+        self._report = report
         self._steps, self._title, self._shown = steps, title, shown
         self._bar: keras.utils.Progbar | None = None
         self._started = self._last = time.perf_counter()
@@ -36,7 +47,7 @@ class Progress:
             left = (now - self._started) / done * (self._steps - done)
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             line = f"{self._title}: {done}/{self._steps} updates, {duration(left)} left, {numbers}"
-            print(line, flush=True)
+            self._report(line)
             self._last = now
 
 
