@@ -1,6 +1,5 @@
 """A bar on a terminal; elsewhere a line now and then."""
 
-import functools
 import sys
 import time
 from collections.abc import Callable
@@ -8,6 +7,10 @@ from collections.abc import Callable
 import keras
 
 _SECONDS_BETWEEN_LINES = 60.0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 class Progress:
@@ -26,7 +29,7 @@ class Progress:
         title: str,
         *,
         shown: bool = True,
-        report: Callable[[str], object] = functools.partial(print, flush=True),
+        report: Callable[[str], object] = _print,
     ):
         self._report = report
         self._steps, self._title, self._shown = steps, title, shown
