@@ -9,7 +9,15 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from keras_roots import export
-from keras_roots.export import attachments, onnx, savedmodel, separately, stablehlo, tflite, warmup
+from keras_roots.export import (
+    attachments,
+    converted_file,
+    onnx,
+    savedmodel,
+    separately,
+    stablehlo,
+    warmup,
+)
 from keras_roots.layers import GroupedConv2D
 from tests.processes import python
 
@@ -204,7 +212,7 @@ def test_several_inputs_and_outputs(tmp_path, several, kind):
 
 
 EXPORTERS = {
-    "tflite": (export.export_tflite, tflite, "run_by_name"),
+    "tflite": (export.export_tflite, converted_file, "run_by_name"),
     "savedmodel": (export.export_savedmodel, savedmodel, "run_separately"),
     "stablehlo": (export.export_stablehlo, stablehlo, "run_separately"),
     "onnx": (export.export_onnx, onnx, "_run"),
