@@ -376,11 +376,3 @@ def test_other_packages_are_asked_for_before_any_work(monkeypatch, tmp_path):
     ):
         tune(linear(), tuning(16), folder=tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_plain_images_are_the_training_images_evenly_drawn():
-    images, labels = easy_images(40)
-    data = FineTuning.of_arrays(images, labels, batch_size=16, mirror=True, preprocessing="tf")
-    expected = images[[0, 4, 8, 12, 16, 20, 24, 28, 32, 36]].astype(np.float32) / 127.5 - 1
-    np.testing.assert_allclose(data.plain_images(10), expected, atol=1e-6)
-    assert len(data.plain_images(500)) == 40
