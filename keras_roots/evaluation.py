@@ -238,7 +238,7 @@ class _Images:
         self.data, self.class_names, self._split = _opened(os.fspath(data), data_dir, split)
         _check_classes(self.data, self.class_names, classifier, class_names)
         if images is not None and images < self._split.size:
-            self._split = sources.evenly(self._split, images)
+            self._split = _evenly(self._split, images)
         self.size = self._split.size
         self.unread: list[str] = []
         self._config = Config(
@@ -276,6 +276,20 @@ class _Images:
                 f"None of the {self.size} images of {self.data} can be read, such as "
                 f"{self.unread[0]}"
             )
+
+
+def _evenly(split: sources.Split, images: int) -> sources.Split:
+    """So many images of a split, with steps between them that differ by one at most."""
+    import tensorflow as tf
+
+    numbers = [place * split.size // images for place in range(images)]
+    chosen = tf.constant(numbers, tf.int64)
+    return dataclasses.replace(
+        split,
+        size=images,
+        read=lambda index: split.read(chosen[index]),
+        describe=lambda index: split.describe(numbers[index]),
+    )
 
 
 def _opened(

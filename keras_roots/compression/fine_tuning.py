@@ -7,7 +7,6 @@ same stochastic gradient descent, on one device and in float32.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,26 +164,6 @@ class FineTuning:
                 f"{self.source.name}. '{model.name}' takes {_listed(taken)} and gives "
                 f"{_listed(made)}. Give the data and the configuration that it was trained with."
             )
-
-    def plain_images(self, count: int) -> np.ndarray:
-        """Centre crops of training images, evenly drawn, as the network takes them.
-
-        For ranges that are the least and the largest value of all, which a
-        crop of nothing but sky may be far from.
-
-        Returns:
-            float32 [images, height, width, channels], at most `count`.
-        """
-        import tensorflow as tf
-
-        split = self.source.train
-        split = sources.evenly(split, min(count, split.size))
-        batches = input_pipeline.validation(tf.distribute.get_strategy(), self.config, split)
-        found = []
-        for batch in itertools.islice(batches, input_pipeline.steps_until(1, self.config, split)):
-            images = self.inputs(tf.cast(batch["images"], tf.float32))
-            found.append(np.asarray(images)[batch["weights"].numpy() > 0])
-        return np.concatenate(found)
 
     def calibration_images(self, count: int) -> np.ndarray:
         """The first images that an update takes, as the network takes them, augmented.

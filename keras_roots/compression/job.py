@@ -292,7 +292,7 @@ class _Job:
         path = self._path(weights, f"-{kind.replace(' ', '-')}.tflite")
         if not path.exists():
             if kind != FLOAT32 and self._calibration is None:
-                self._calibration = self.tuning.plain_images(_CALIBRATION_IMAGES)
+                self._calibration = self.tuning.calibration_images(_CALIBRATION_IMAGES)
             export_tflite(
                 load(),
                 path,

@@ -228,20 +228,6 @@ def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
     return tuple(classes), split
 
 
-def evenly(split: Split, images: int) -> Split:
-    """So many images of a split, with steps between them that differ by one at most."""
-    import tensorflow as tf
-
-    numbers = [place * split.size // images for place in range(images)]
-    chosen = tf.constant(numbers, tf.int64)
-    return dataclasses.replace(
-        split,
-        size=images,
-        read=lambda index: split.read(chosen[index]),
-        describe=lambda index: split.describe(numbers[index]),
-    )
-
-
 def _prepared(config: Config) -> Source:
     builder = prepared.builder(config.dataset, config.data_dir or None)
     return Source(
