@@ -190,11 +190,13 @@ def _compress(arguments: argparse.Namespace) -> int:
         report=to_stderr,
     )
     compressed = list(_named(arguments.model))
+    # Of a folder, what tells it from others; tables and pictures are shown to others.
+    data = "/".join(Path(read.data).parts[-2:]) if is_folder else read.data
     try:
         results = job.compress(
             {name: networks[name] for name in compressed},
             tuning,
-            job.HeldOut(read.data, read.images, read.labels),
+            job.HeldOut(data, read.images, read.labels),
             arguments.output,
             recipe,
             beside={name: m for name, m in networks.items() if name not in compressed},

@@ -159,7 +159,7 @@ def compress(
             threads,
             rounds,
             epochs=tuning.config.epochs,
-            learning_rate=tuning.config.peak_learning_rate,
+            learning_rate=f"{tuning.config.peak_learning_rate:.4g}",
             training_images=tuning.source.train.size,
         )
         results.write(folder)
