@@ -21,6 +21,7 @@ import numpy as np
 from keras_roots import intervals
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.benchmark import litert
+from keras_roots.clone import clone, copy_state, plain_copy
 from keras_roots.compression import distillation, legacy, settings
 from keras_roots.compression.clustering import cluster
 from keras_roots.compression.fine_tuning import FineTuning
@@ -55,6 +56,7 @@ from keras_roots.training.workdir import alone
 
 _CALIBRATION_IMAGES = 500
 _VERIFICATION_IMAGES = 32
+_IMAGES_AT_ONCE = 256  # As float32.
 # Rounding after training may be far off: what it does to the accuracy is what is to be seen.
 _ANY = 10.0
 
@@ -79,6 +81,12 @@ class HeldOut:
                 "Expected as many labels as images, and one or more. Received: "
                 f"{len(self.images)} images and {len(self.labels)} labels"
             )
+
+    def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and their labels, some at a time."""
+        for first in range(0, len(self.images), _IMAGES_AT_ONCE):
+            part = slice(first, first + _IMAGES_AT_ONCE)
+            yield self.images[part], self.labels[part]
 
 
 def compress(
@@ -229,7 +237,8 @@ class _Job:
             yield self._rounded(weights)
             if self.recipe.every:
                 trained = self._path(weights, "-qat.keras")
-                yield self._exported(weights, INT8_AFTER_QAT, functools.partial(_loaded, trained))
+                load = functools.partial(self._loaded, trained)
+                yield self._exported(weights, INT8_AFTER_QAT, load)
 
     def _both(self, weights: str) -> Iterator[_File]:
         for kind in (FLOAT32, INT8):
@@ -249,7 +258,15 @@ class _Job:
                 made.save(temporary)
             shutil.rmtree(checkpoints, ignore_errors=True)
             _forget()
-        return _loaded(path)
+        return self._loaded(path)
+
+    def _loaded(self, path: Path) -> keras.Model:
+        """A copy of the network with a file's weights; its layers may be anybody's."""
+        copied, pairs = clone(self.model, plain_copy)
+        for source, target in pairs:
+            copy_state(source, target)
+        copied.load_weights(path)
+        return copied
 
     def _made(self, weights: str, start: keras.Model, checkpoints: Path) -> keras.Model:
         tuning, recipe = self.tuning, self.recipe
@@ -323,10 +340,6 @@ class _Job:
         return self.folder / f"{weights.replace(', ', '-')}{end}"
 
 
-def _loaded(path: Path) -> keras.Model:
-    return keras.models.load_model(path, compile=False, safe_mode=True)
-
-
 def _forget() -> None:
     """Gives back the memory of models that are no longer used."""
     keras.backend.clear_session()
@@ -341,7 +354,7 @@ def _measured(
     times = litert.latency(names, image, threads=threads, rounds=rounds)
     rows = []
     for number, each in enumerate(files):
-        scores = TFLiteClassifier(each.path)(held_out.images.astype(np.float32))
+        classifier = TFLiteClassifier(each.path)
         rows.append(
             Row(
                 network=each.network,
@@ -349,7 +362,10 @@ def _measured(
                 kind=each.kind,
                 file=f"{each.path.parent.name}/{each.path.name}",
                 images=len(held_out.images),
-                correct=int(np.sum(scores.argmax(axis=-1) == held_out.labels)),
+                correct=sum(
+                    int(np.sum(classifier(images.astype(np.float32)).argmax(axis=-1) == labels))
+                    for images, labels in held_out.pieces()
+                ),
                 parameters=each.parameters,
                 counted=weights_of_file(each.path),
                 delegates=each.delegates,
