@@ -196,7 +196,14 @@ def quantized_network(folder):
     return values
 
 
-@pytest.mark.parametrize("make", [pruned_network, quantized_network])
+def network_with_dropout(folder):
+    """Its random numbers are part of the state."""
+    drawing = [keras.layers.Dropout(0.5), keras.layers.GaussianNoise(0.1)]
+    model = classifier(GroupedConv2D(4, 3, groups=1), *drawing)
+    return [each.tobytes() for each in tune(model, tuning(epochs=2), folder=folder).get_weights()]
+
+
+@pytest.mark.parametrize("make", [pruned_network, quantized_network, network_with_dropout])
 def test_an_interrupted_call_goes_on_to_the_same_bits(make, tmp_path, monkeypatch):
     folder, asked = tmp_path / "checkpoints", []
 

@@ -46,8 +46,6 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "Flatten": ("data_format",),
     "Reshape": ("target_shape",),
     "Permute": ("dims",),
-    "Dropout": ("rate", "noise_shape"),
-    "SpatialDropout2D": ("rate", "data_format"),
     "Concatenate": ("axis",),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), ()),
 }

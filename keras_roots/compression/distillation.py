@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_roots import graph as graphs
 from keras_roots.auxiliary_heads import without_auxiliary_heads
@@ -154,11 +153,8 @@ class _Trainee:
         self.distiller.compile(
             self.optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True)
         )
-        # Of dropout: as the configuration says, rather than others in each call.
-        rng = np.random.default_rng(tuning.config.seed)
-        for variable in student.variables:
-            if variable.path.endswith("seed_generator_state"):
-                variable.assign([int(rng.integers(2**31)), 0])
+        seeds = [v for v in student.variables if v.path.endswith("seed_generator_state")]
+        resumable.seed(seeds, tuning.config.seed)
 
     def update(self, batch, learning_rate):
         import tensorflow as tf

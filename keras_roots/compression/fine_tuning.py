@@ -17,6 +17,7 @@ import numpy as np
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.compression import resumable
 from keras_roots.compression.fast_convolutions import fast
+from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.export import calibration
 from keras_roots.reporting import silent
@@ -232,6 +233,8 @@ class Trainee:
         self.optimizer = libraries().keras.optimizers.legacy.SGD(
             lambda: self._rate, momentum=config.momentum, nesterov=config.nesterov
         )
+        self._seeds = _seeds(model)
+        resumable.seed(self._seeds, config.seed)
 
     def update(self, batch, learning_rate):
         import tensorflow as tf
@@ -261,7 +264,13 @@ class Trainee:
 
     def variables(self) -> list[Any]:
         """All that an update changes."""
-        return _unique([*self.model.variables, *self.optimizer.variables()])
+        return _unique([*self.model.variables, *self._seeds, *self.optimizer.variables()])
+
+
+def _seeds(model: Any) -> list[Any]:
+    """The states of the random numbers that the model's layers draw."""
+    inner = [getattr(layer, "layer", layer) for layer in model.layers]
+    return [seed for layer in inner if isinstance(layer, kept_class()) for seed in layer.seeds]
 
 
 def _unique(variables) -> list[Any]:

@@ -1,7 +1,8 @@
 """A Keras 3 layer inside a tf-keras model.
 
 What tf-keras has no counterpart of (local response normalisation, StochasticDepth, the functions
-of `keras.ops`, a layer of the user's own) computes there as it does in Keras 3, on the same tensors
+of `keras.ops`, a layer of the user's own), and what draws random numbers, whose state tf-keras does
+not show, computes there as it does in Keras 3, on the same tensors
 of TensorFlow: with a copy of the layer, whose variables the tf-keras model trains and saves as its
 own.
 """
@@ -86,6 +87,11 @@ def kept_class() -> Any:
             self._number = number
             self.kept = self.recipe.copy()
             self.held = [variable.value for variable in getattr(self.kept, "weights", ())]
+            self.seeds = [
+                variable.value
+                for variable in getattr(self.kept, "variables", ())
+                if variable.path.endswith("seed_generator_state")
+            ]
             penalties = [
                 functools.partial(variable.regularizer, variable.value)
                 for variable in getattr(self.kept, "trainable_weights", ())

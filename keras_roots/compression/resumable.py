@@ -9,7 +9,7 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +76,18 @@ def batches(config: Config, source: Source, first: int, last: int) -> Iterator[A
     import tensorflow as tf
 
     return iter(input_pipeline.training(tf.distribute.get_strategy(), config, source, first, last))
+
+
+def seed(states: Iterable[Any], number: int) -> None:
+    """Begins the random numbers of layers such as dropout as a configuration's seed says.
+
+    Args:
+        states: variables of Keras's seed generators, [seed, count].
+        number: the seed.
+    """
+    rng = np.random.default_rng(number)
+    for state in states:
+        state.assign([int(rng.integers(2**31)), 0])
 
 
 class _Run:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
+import keras
+
 from keras_roots import graph
 from keras_roots.compression.bridge import Bridge
 from keras_roots.compression.fast_convolutions import fast
@@ -23,6 +25,13 @@ from keras_roots.compression.preserved import Preserve, kept_of
 # Images from which ranges begin; their mean over batches forgets a batch by this.
 _IMAGES_FOR_RANGES = 256
 _FORGETTING = 0.9
+_ONLY_IN_TRAINING = (
+    keras.layers.Dropout,  # Those of one, two and three dimensions are such, too.
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.AlphaDropout,
+    keras.layers.Identity,
+)
 
 
 @contextlib.contextmanager
@@ -172,7 +181,7 @@ def _annotations(bridge: Bridge, alone: Sequence[str]) -> dict[str, Any]:
         layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.ReLU, layers.Activation,
         layers.Add, layers.Concatenate, layers.AveragePooling2D, layers.GlobalAveragePooling2D,
         layers.MaxPooling2D, layers.GlobalMaxPooling2D, layers.ZeroPadding2D, layers.Cropping2D,
-        layers.Flatten, layers.Reshape, layers.Permute, layers.Dropout, layers.SpatialDropout2D,
+        layers.Flatten, layers.Reshape, layers.Permute,
     )  # fmt: skip
     convolutions = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     found: dict[str, Any] = {}
@@ -193,6 +202,8 @@ def _annotations(bridge: Bridge, alone: Sequence[str]) -> dict[str, Any]:
                 found[layer.name] = _output_rounded()()
         elif type(layer) in known:
             found[layer.name] = None
+        elif isinstance(getattr(layer, "kept", None), _ONLY_IN_TRAINING):
+            continue  # What it hands on has been rounded.
         elif not isinstance(layer.output, (list, tuple)) and layer.output.dtype.is_floating:
             found[layer.name] = _output_rounded()()
     return found
