@@ -16,6 +16,15 @@ def require_tensorflow(what: str) -> None:
         )
 
 
+def tensorflow_errors() -> tuple[type[Exception], ...]:
+    """The errors of TensorFlow's operations, to catch; none where Keras does not run on it."""
+    if keras.backend.backend() != "tensorflow":
+        return ()
+    import tensorflow as tf
+
+    return (tf.errors.OpError,)
+
+
 def require_extras(what: str, modules: Mapping[str, str]) -> None:
     """Raises a ModuleNotFoundError that says what to install.
 

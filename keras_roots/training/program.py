@@ -5,11 +5,12 @@ import importlib.util
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
 
+from keras_roots.requirements import tensorflow_errors
 from keras_roots.training import strategies
 from keras_roots.training.config import Config, from_file
 from keras_roots.training.flags import define, overlaid
@@ -30,6 +31,30 @@ def run(default: str, configs: Path, documentation: str) -> None:
         default: name of the configuration without --config.
         configs: folder of configurations, each a Python file with a `CONFIG`.
         documentation: of the program.
+    """
+
+    def act(config: Config, workdir: str, *, dry_run: bool) -> None:
+        from keras_roots.training import dry_run as checks
+        from keras_roots.training.loop import train_and_evaluate
+
+        if dry_run:
+            checks.run(config, workdir)
+        else:
+            train_and_evaluate(config, workdir, report=_print)
+
+    command_line(default, configs, documentation, act)
+
+
+def command_line(
+    default: str, configs: Path, documentation: str, act: Callable[..., object]
+) -> None:
+    """Parses the flags of a configuration and those that were defined before, acts, and exits.
+
+    Args:
+        default: name of the configuration without --config.
+        configs: folder of configurations, each a Python file with a `CONFIG`.
+        documentation: of the program.
+        act: takes the configuration and the work directory, and `dry_run`.
     """
     names = sorted(path.stem for path in configs.glob("*.py"))
     of_program = {"module_name": sys.argv[0]}  # So --help lists them.
@@ -58,9 +83,12 @@ def run(default: str, configs: Path, documentation: str) -> None:
             sys.exit(_mistake(f"unexpected arguments: {' '.join(argv[1:])} (flags begin with --)"))
         if not work_directory.value:
             sys.exit(_mistake("give --workdir, the folder for the results"))
-        sys.exit(
-            _trained(chosen.value, configs, names, work_directory.value, dry_run=dry_run.value)
-        )
+
+        def asked() -> None:
+            config = overlaid(load(chosen.value, configs, names))
+            act(config, work_directory.value, dry_run=dry_run.value)
+
+        sys.exit(exit_code(asked, Path(sys.argv[0]).name))
 
     sys.modules[
         "__main__"
@@ -80,35 +108,41 @@ def _parsed(argv: list[str]) -> list[str]:
         raise
 
 
-def _trained(chosen: str, configs: Path, names: list[str], workdir: str, *, dry_run: bool) -> int:
-    import tensorflow as tf
+def exit_code(act: Callable[[], object], name: str) -> int:
+    """Does something; what it raises is a line on the standard error and one of `EXIT_CODES`.
 
-    from keras_roots.training import dry_run as checks
-    from keras_roots.training.loop import Interrupted, train_and_evaluate
+    Args:
+        act: what to do, such as a training.
+        name: stands before a mistake.
+    """
+    from keras_roots.training.loop import Interrupted
 
     try:
-        config = overlaid(load(chosen, configs, names))
-        if dry_run:
-            checks.run(config, workdir)
-        else:
-            train_and_evaluate(config, workdir, report=_print)
+        act()
     except Interrupted as interrupted:
         if sys.stdout.isatty():
             print()  # Below the progress bar.
         print(interrupted, file=sys.stderr)
         return _PREEMPTED if interrupted.signal == signal.SIGTERM else _INTERRUPTED
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        return _mistake(str(error))
+        return _mistake(str(error), name)
     except RuntimeError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(_of_runtime(error), file=sys.stderr)
         return 1
-    except tf.errors.OpError as error:
+    except tensorflow_errors() as error:
         print(_of_tensorflow(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is whole", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def _of_runtime(error: RuntimeError) -> str:
+    text = str(error)
+    if text.startswith("RESOURCE_EXHAUSTED"):  # XLA's, which goes on for pages.
+        return f"{text.splitlines()[0]} If that is memory, take a smaller batch_size."
+    return " ".join(text.split())
 
 
 def _of_tensorflow(error) -> str:
@@ -161,6 +195,6 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _mistake(message: str) -> int:
-    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+def _mistake(message: str, name: str | None = None) -> int:
+    print(f"{name or Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
     return 2
