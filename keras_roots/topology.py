@@ -132,6 +132,8 @@ def as_topology(value: RootLike) -> Topology:
 def parse(text: str) -> Topology:
     """A topology from text: "16" and "root-16", "column-8", "tree-4", or degrees, "16,8,4,2".
 
+    "dense" is root-1, and "degrees-16-8-4-2", as explicit degrees call themselves, those degrees.
+
     Raises:
         ValueError: anything else.
     """
@@ -139,8 +141,10 @@ def parse(text: str) -> Topology:
     if match:
         make = {"column": column, "tree": tree}.get(match[1], root)
         return make(int(match[2]))
-    if re.fullmatch(r"\d+(,\d+)+", text):
-        return as_topology([int(degree) for degree in text.split(",")])
+    if text == "dense":
+        return root(1)
+    if re.fullmatch(r"\d+(,\d+)+|degrees(-\d+)+", text):
+        return as_topology([int(degree) for degree in re.findall(r"\d+", text)])
     raise ValueError(
         f"expected 16, column-8, tree-4 or degrees such as 16,8,4,2; received {text!r}"
     )

@@ -1,9 +1,11 @@
-"""What a run has reached, epoch by epoch: a CSV, TensorBoard's events, and a plot."""
+"""What a run has reached, epoch by epoch: a CSV, a plot, and on TensorFlow TensorBoard's events."""
 
 import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+
+import keras
 
 from keras_roots.files import replacing
 
@@ -70,9 +72,9 @@ class History:
 
     def __init__(self, workdir: Path, epochs: int, *, write: bool = True):
         self._workdir, self._write = workdir, write
-        self.epochs: list[Epoch] = [e for e in _read(workdir / _CSV) if e.epoch <= epochs]
+        self.epochs: list[Epoch] = [e for e in read(workdir / _CSV) if e.epoch <= epochs]
         self._events = None
-        if write:
+        if write and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             self._events = tf.summary.create_file_writer(str(workdir / "tensorboard"))
@@ -80,7 +82,7 @@ class History:
     def add(self, epoch: Epoch) -> None:
         """Takes an epoch and writes all files."""
         self.epochs.append(epoch)
-        if self._events is None:
+        if not self._write:
             return
         names = [field.name for field in dataclasses.fields(Epoch)]
         with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:
@@ -89,6 +91,8 @@ class History:
             for each in self.epochs:
                 values = (getattr(each, name) for name in names)
                 writer.writerow(["" if value is None else value for value in values])
+        if self._events is None:
+            return
         with self._events.as_default(step=epoch.step):
             for name in names[2:]:
                 value = getattr(epoch, name)
@@ -119,7 +123,12 @@ def _write_scalar(tag: str, value: float) -> None:
     tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
 
 
-def _read(path: Path) -> list[Epoch]:
+def read(path: Path) -> list[Epoch]:
+    """The epochs of a history.csv; none if there is no such file.
+
+    Raises:
+        ValueError: it is not as a run wrote it.
+    """
     if not path.is_file():
         return []
     kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}

@@ -1,0 +1,164 @@
+"""The pictures of a sweep: error against cost, and learning curves."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_roots import topology
+from keras_roots.sweep.comparison import Comparison, Score
+from keras_roots.sweep.experiment import DENSE
+from keras_roots.training import history
+
+_STYLES = {
+    "dense": {"color": "black", "marker": "s"},
+    "root": {"color": "#1f6fb2", "marker": "o"},
+    "column": {"color": "#d95f02", "marker": "^"},
+    "tree": {"color": "#3a923a", "marker": "v"},
+    "explicit": {"color": "#8c564b", "marker": "D"},
+}
+_AXES = (("parameters", "parameters"), ("macs", "multiply-accumulates of an image"))
+
+
+def error(found: Comparison, path: Path) -> None:
+    """Top-1 error against parameters and against multiply-accumulates.
+
+    The upper row is of the sweep, with the standard deviation over seeds; that
+    of the dense network is a band. The lower row is what the paper reports.
+
+    Args:
+        path: *.png, *.pdf or *.svg; to be replaced by the caller.
+    """
+    figure = _figure((9.5, 7.4 if found.has_paper else 4.2))
+    rows = figure.subplots(2 if found.has_paper else 1, 2, sharex="col", squeeze=False)
+    figure.suptitle(found.name)
+    _error_row(rows[0], found.scores, _measured, "error here, %")
+    if found.has_paper:
+        reported = [score for score in found.scores if score.paper is not None]
+        _error_row(rows[1], reported, _reported, "error in the paper, %")
+    for axes, (_, label) in zip(rows[-1], _AXES, strict=True):
+        axes.set_xlabel(label)
+    rows[0][0].legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=130)
+
+
+def _figure(size: tuple[float, float]):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _measured(score: Score) -> tuple[float, float | None]:
+    return 100 - score.mean, score.deviation
+
+
+def _reported(score: Score) -> tuple[float, float | None]:
+    return 100 * (1 - score.paper.top1), None  # type: ignore[union-attr]
+
+
+def _error_row(
+    row: Any,
+    scores: Sequence[Score],
+    value: Callable[[Score], tuple[float, float | None]],
+    label: str,
+) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    by_kind: dict[str, list[Score]] = {}
+    for score in scores:
+        by_kind.setdefault(_kind(score.network), []).append(score)
+    for axes, (quantity, _) in zip(row, _AXES, strict=True):
+        for kind, members in by_kind.items():
+            at = [getattr(score, quantity) for score in members]
+            errors, deviations = zip(*map(value, members), strict=True)
+            bars = [deviation or 0.0 for deviation in deviations]
+            axes.errorbar(
+                at, errors, yerr=bars if any(bars) else None, capsize=3, label=kind, **_STYLES[kind]
+            )
+            if kind == DENSE and bars[0]:
+                axes.axhspan(errors[0] - bars[0], errors[0] + bars[0], color="black", alpha=0.08)
+            if kind == DENSE:
+                axes.axhline(errors[0], color="black", linewidth=0.7, linestyle=":")
+                continue
+            for x, y, score in zip(at, errors, members, strict=True):
+                axes.annotate(
+                    score.network.rpartition("-")[2] if kind != "explicit" else score.network,
+                    (x, y),
+                    textcoords="offset points",
+                    xytext=(5, 5),
+                    fontsize=8,
+                    color=_STYLES[kind]["color"],
+                )
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.3)
+        axes.set_xlim(left=0)
+
+
+def _kind(network: str) -> str:
+    return DENSE if network == DENSE else topology.parse(network).kind
+
+
+def learning_curves(found: Comparison, folder: Path, path: Path) -> None:
+    """Loss and error, epoch by epoch: the mean of each network's runs, and their range.
+
+    Args:
+        folder: of the sweep, with the runs' histories.
+        path: *.png, *.pdf or *.svg; to be replaced by the caller.
+    """
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure((9.5, 4.4))
+    figure.suptitle(found.name)
+    panels = figure.subplots(1, 2)
+    palette = colormaps["tab20" if len(found.scores) > 10 else "tab10"]
+    for place, score in enumerate(found.scores):
+        color = palette(place % palette.N)
+        curves = _curves(score, folder)
+        if not curves:
+            continue
+        for axes, (training, held_out) in zip(
+            panels, (("loss", "validation_loss"), ("top1", "validation_top1")), strict=True
+        ):
+            for name, style in ((training, ":"), (held_out, "-")):
+                values = np.array([[getattr(e, name) for e in epochs] for epochs in curves], float)
+                if name.endswith("top1"):
+                    values = 100 * (1 - values)
+                at = [epoch.epoch for epoch in curves[0]]
+                axes.plot(
+                    at,
+                    values.mean(axis=0),
+                    color=color,
+                    linestyle=style,
+                    label=score.network if style == "-" else None,
+                )
+                if style == "-" and len(curves) > 1:
+                    axes.fill_between(
+                        at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15
+                    )
+    for axes, label in zip(panels, ("cross-entropy, nats an image", "top-1 error, %"), strict=True):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.set_ylabel(label)
+        axes.set_xlabel("epoch (solid: held out, with the range of seeds; dotted: training)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3, which="both")
+    panels[1].legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=130)
+
+
+def _curves(score: Score, folder: Path) -> list[list[history.Epoch]]:
+    """Of the runs whose epochs are there and were all evaluated."""
+    found = []
+    for row in score.rows:
+        epochs = history.read(folder / row.name / "history.csv")
+        evaluated = [epoch for epoch in epochs if epoch.validation_loss is not None]
+        if len(epochs) == row.epochs and evaluated:
+            found.append(evaluated)
+    return [epochs for epochs in found if len(epochs) == len(found[0])]
