@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_roots.cli import (
+    arrays,
     benchmark,
     compress,
     cost,
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add(commands)
     cost.add(commands)
     reproduce.add(commands)
+    arrays.add(commands)
     evaluate.add(commands)
     sensitivity.add(commands)
     predict.add(commands)
