@@ -14,57 +14,26 @@ Models take images of 0 to 255 and give probabilities.
 
 import math
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from keras_roots.files import results_folder
-from keras_roots.measure import conditions
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.training import (
-    input_pipeline,
-    network,
-    optimization,
-    plan,
-    sources,
-    strategies,
-    workdir,
-)
+from keras_roots.training import input_pipeline, sources, strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
-from keras_roots.training.history import Epoch, History
-from keras_roots.training.progress import Progress, duration
-from keras_roots.training.results import Results
-from keras_roots.training.signals import Signals
+from keras_roots.training.progress import Progress
+from keras_roots.training.run import VALIDATION, DivergedError, Interrupted, Run
 from keras_roots.training.steps import SUMS, Steps
 
+__all__ = ["DivergedError", "Interrupted", "train_and_evaluate"]
+
 _LEAST_LOSS_SCALE = 2.0**-14
-
-
-class Interrupted(Exception):  # noqa: N818 - Nothing is wrong.
-    """A signal asked for an end; the state has been written.
-
-    Attributes:
-        signal: its number.
-        step: updates done.
-    """
-
-    def __init__(self, signal_number: int, step: int):
-        name = signal.Signals(signal_number).name
-        super().__init__(
-            f"Interrupted ({name}) after update {step}, whose checkpoint is written. "
-            "The same command goes on."
-        )
-        self.signal, self.step = signal_number, step
-
-
-class DivergedError(RuntimeError):
-    """The loss or the gradients are no longer finite."""
 
 
 def train_and_evaluate(
@@ -118,60 +87,27 @@ def train_and_evaluate(
         return _Run(config, folder, strategy, source, report).finished()
 
 
-class _Run:
-    def __init__(self, config: Config, folder: Path, strategy, source: sources.Source, report):
-        self.config, self.folder, self.strategy, self.source = config, folder, strategy, source
-        self.report, self.chief = report, strategies.is_chief(strategy)
-        # The updates after which each epoch ends, and after which the run does.
-        self.ends = [
-            input_pipeline.steps_until(epoch, config, source.train)
-            for epoch in range(1, config.epochs + 1)
-        ]
-        self.last = min(config.max_steps or self.ends[-1], self.ends[-1])
-        self.schedule = optimization.learning_rate(
-            config, source.train.size / config.batch_size, self.ends[-1]
-        )
-        classes = len(source.class_names)
-        with strategy.scope():
-            model = network.for_training(config, classes, strategy.num_replicas_in_sync)
-            optimizer = optimization.make(config, self.schedule)
-        self.steps = Steps(config, strategy, model, optimizer, classes)
-        self.state = Checkpoints(folder, self.steps, config.keep_checkpoints)
-        for line in plan.lines(config, source, strategies.describe(strategy), model, self.last):
-            report(line)
-        path = self.state.restore()
-        self.steps.separate_seeds()
-        if path:
-            report(f"Going on after update {self.state.step}, from {path}")
-        self.history = History(folder, self.state.epochs, write=self.chief)
-        self.results = Results(folder, self.steps, report, write=self.chief)
-        self.signals = Signals()
-        self.failure: Exception | None = None
+class _Run(Run):
+    steps: Steps
+    state: Checkpoints
 
-    def finished(self) -> dict[str, Any]:
-        try:
-            with self.signals:
-                self._train()
-                return self._finish()
-        finally:
-            self.state.close()
+    def __init__(self, config: Config, folder: Path, strategy, source: sources.Source, report):
+        super().__init__(config, folder, source, report, chief=strategies.is_chief(strategy))
+        self.strategy = strategy
+        with strategy.scope():
+            model, optimizer = self._made(strategy.num_replicas_in_sync)
+        steps = Steps(config, strategy, model, optimizer, len(source.class_names))
+        state = Checkpoints(folder, steps, config.keep_checkpoints)
+        self._begin(steps, state, strategies.describe(strategy))
+        steps.separate_seeds()
 
     def _train(self) -> None:
-        state = self.state
-        batches = input_pipeline.training(
-            self.strategy, self.config, self.source, state.step, self.last
+        self.batches = input_pipeline.training(
+            self.strategy, self.config, self.source, self.state.step, self.last
         )
-        while True:
-            # An epoch may have ended without its evaluation, when the run was interrupted.
-            if state.epochs < len(self.ends) and state.step == self.ends[state.epochs]:
-                self._finish_epoch(seconds=0.0, images=0)
-            elif state.step < self.last:
-                self._train_epoch(batches)
-            else:
-                return
+        super()._train()
 
-    def _train_epoch(self, batches) -> None:
-        """Goes on to the end of the epoch, or of the run if that comes first."""
+    def _train_epoch(self) -> None:
         import tensorflow as tf
 
         state, config = self.state, self.config
@@ -182,7 +118,7 @@ class _Run:
         started = time.perf_counter()
         pending = None
         while state.step < end:
-            batch = next(batches)
+            batch = next(self.batches)
             result = self.steps.train(batch, tf.constant(self.signals.is_set))
             # Looked at while the next update is under way.
             stop = pending is not None and self._take(*pending)
@@ -193,13 +129,7 @@ class _Run:
                 stop = self._take(*pending) or stop
                 pending = None
             done, seconds = state.step - first, time.perf_counter() - started
-            progress.show(
-                done,
-                loss=state.sums[0] / max(state.sums[3], 1),
-                top1=state.sums[1] / max(state.sums[3], 1),
-                images_per_second=done * config.batch_size / seconds,
-                learning_rate=self._learning_rate(state.step - 1),
-            )
+            self._show(progress, done, seconds)
             if stop:
                 self._interrupt()
             if is_due and state.step < end:
@@ -225,20 +155,6 @@ class _Run:
             self._note_unread(batch, self.source.train)
         return bool(sums[SUMS.index("stops")])
 
-    def _diverged(self, step: int, what: str) -> NoReturn:
-        """Ends the run; `step` counts from 0, and the message, as all that people see, from 1."""
-        good = self.state.last_saved
-        kept = (
-            "There is no checkpoint before it."
-            if good is None
-            else f"The last good checkpoint, of update {good}, is as it was."
-        )
-        raise DivergedError(
-            f"Diverged at update {step + 1}: the {what}, at a learning rate of "
-            f"{self._learning_rate(step):.4g}. {kept} Take a lower learning_rate, more "
-            "warmup_epochs, or clip_norm, and a new work directory."
-        )
-
     def _scale_is_to_blame(self) -> bool:
         """Whether the gradients are of a loss that was scaled too much; it then is scaled less."""
         if self.config.precision != "float16":
@@ -249,7 +165,7 @@ class _Run:
         import tensorflow as tf
 
         with tf.device("CPU"):  # Else it would wait for the update under way on a GPU.
-            return float(np.asarray(self.schedule(step)))
+            return super()._learning_rate(step)
 
     def _note_unread(self, batch, split: sources.Split) -> None:
         for number in input_pipeline.unread(self.strategy, batch):
@@ -261,20 +177,7 @@ class _Run:
                     raise self.failure
                 self.signals.ask()  # The others must not wait for this worker.
 
-    def _interrupt(self) -> NoReturn:
-        """Writes the state and ends, as all workers do at the same update."""
-        self._require_finite_state()
-        self.state.save()
-        if self.failure is not None:
-            raise self.failure
-        raise Interrupted(self.signals.received or signal.SIGTERM, self.state.step)
-
     def _evaluate(self) -> dict[str, float]:
-        """Mean loss, top-1 and top-5 accuracy on the held-out images.
-
-        Raises:
-            Interrupted: a signal came; the epoch is evaluated when the run goes on.
-        """
         import tensorflow as tf
 
         split, size = self.source.validation, self.config.batch_size
@@ -296,96 +199,4 @@ class _Run:
             self.steps.swap_averages()
         if total[SUMS.index("stops")]:
             self._interrupt()
-        names = ("validation_loss", "validation_top1", "validation_top5")
-        return dict(zip(names, (total[:3] / max(total[3], 1)).tolist(), strict=True))
-
-    def _finish_epoch(self, seconds: float, images: int) -> None:
-        state, config = self.state, self.config
-        number = state.epochs + 1
-        begin = self.ends[state.epochs - 1] if state.epochs else 0
-        seen = (state.step - begin) * config.batch_size
-        loss, top1, top5 = (float(each) for each in state.sums[:3] / max(state.sums[3], 1))
-        is_evaluated = number % config.evaluate_every == 0 or number == len(self.ends)
-        row = Epoch(
-            epoch=number,
-            step=state.step,
-            learning_rate=self._learning_rate(state.step - 1),
-            loss=loss,
-            top1=top1,
-            top5=top5,
-            images=seen,
-            unread=seen - int(state.sums[3]),
-            images_per_second=images / seconds if seconds else 0.0,
-            **(self._evaluate() if is_evaluated else {}),
-        )
-        with self.results.tolerating("history.csv"):
-            self.history.add(row)
-        left = (self.last - state.step) * config.batch_size
-        rate = row.images_per_second
-        self.report(
-            row.in_words(len(self.ends)) + (f"; {duration(left / rate)} left" if rate else "")
-        )
-        state.epochs, state.sums = number, np.zeros(len(SUMS))
-        if row.validation_top1 is not None and row.validation_top1 > state.best:
-            with self.results.tolerating("best.keras"):
-                self.results.write_model("best.keras")
-                state.best = row.validation_top1
-                self.state.save(best=True)
-        self._save()
-        with self.results.tolerating("learning-curve.png"):
-            self.history.plot(self._title())
-
-    def _save(self) -> None:
-        self._require_finite_state()
-        with self.results.tolerating("a checkpoint"):
-            self.state.save()
-
-    def _require_finite_state(self) -> None:
-        """Lest a checkpoint be written that no run can go on from."""
-        if not bool(self.steps.is_finite()):
-            self._diverged(self.state.step - 1, "updated weights are not finite")
-
-    def _title(self) -> str:
-        config = self.config
-        name = config.name or f"{config.model} {config.root}"
-        return f"{name}, {Path(self.source.name).name if config.data_dir else self.source.name}"
-
-    def _finish(self) -> dict[str, Any]:
-        if self.failure is not None:
-            raise self.failure
-        state, rows = self.state, self.history.epochs
-        if not state.is_saved:
-            self._require_finite_state()
-            state.save()  # This time a full disk is an error.
-        if rows and rows[-1].step == state.step and rows[-1].validation_top1 is not None:
-            names = ("validation_loss", "validation_top1", "validation_top5")
-            scores = {name: getattr(rows[-1], name) for name in names}
-        else:  # max_steps came before the end of an epoch.
-            scores = self._evaluate()
-        best = next((row.epoch for row in rows if row.validation_top1 == state.best), None)
-        rates = [row.images_per_second for row in rows if row.images_per_second]
-        summary = {
-            "config": self.config.as_dict(),
-            "data": {"name": self.source.name, **self.source.fingerprint()},
-            "conditions": conditions(
-                devices=strategies.describe(self.strategy), batch_size=self.config.batch_size
-            ),
-            "updates": state.step,
-            "epochs": state.epochs,
-            "loss": rows[-1].loss if rows else None,
-            "top1": rows[-1].top1 if rows else None,
-            **scores,
-            "best_epoch": best,
-            "best_validation_top1": state.best if best else None,
-            "images_per_second": float(np.median(rates)) if rates else None,
-            "unread_images": sorted(self.results.unread),
-        }
-        self.results.finish(summary)
-        self.report(
-            f"Done after {state.step:,} updates: top-1 {100 * scores['validation_top1']:.2f}%, "
-            f"top-5 {100 * scores['validation_top5']:.2f}% of {self.source.validation.size:,} "
-            "held-out images"
-            + (f" (best: epoch {best}, top-1 {100 * state.best:.2f}%)" if best else "")
-            + f". Results are in {self.folder}"
-        )
-        return summary
+        return dict(zip(VALIDATION, (total[:3] / max(total[3], 1)).tolist(), strict=True))

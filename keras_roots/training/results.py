@@ -4,12 +4,31 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import keras
 
 from keras_roots.files import replacing
+from keras_roots.requirements import tensorflow_errors
 from keras_roots.training import network
 from keras_roots.training.checkpoints import NotWrittenError
-from keras_roots.training.steps import Steps
+from keras_roots.training.config import Config
+
+
+class Trained(Protocol):
+    """A network with what trains it.
+
+    Attributes:
+        model: with its weights of now.
+    """
+
+    config: Config
+    classes: int
+
+    @property
+    def model(self) -> keras.Model: ...
+    def swap_averages(self) -> None: ...
+    def is_finite(self) -> Any: ...
 
 
 class Results:
@@ -26,7 +45,9 @@ class Results:
             that it goes on from.
     """
 
-    def __init__(self, folder: Path, steps: Steps, report: Callable[[str], object], *, write: bool):
+    def __init__(
+        self, folder: Path, steps: Trained, report: Callable[[str], object], *, write: bool
+    ):
         self._folder, self._steps, self._report, self._write = folder, steps, report, write
         self._unread_file = folder / "unread.txt"
         self.unread: set[str] = set()
@@ -36,11 +57,10 @@ class Results:
     @contextlib.contextmanager
     def tolerating(self, what: str) -> Iterator[None]:
         """Reports what cannot be written; there may be room on the disk next time."""
-        import tensorflow as tf
-
+        expected: tuple[type[Exception], ...] = (NotWrittenError, OSError, *tensorflow_errors())
         try:
             yield
-        except (NotWrittenError, OSError, tf.errors.OpError) as error:
+        except expected as error:
             reason = " ".join(str(error).split())
             self._report(f"WARNING: {what} could not be written: {reason} Training goes on.")
 

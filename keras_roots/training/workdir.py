@@ -5,6 +5,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_roots.files import replacing
 from keras_roots.training.config import Config, from_file
@@ -13,6 +16,7 @@ from keras_roots.training.sources import Source
 _CONFIG = "config.json"
 _DATA = "data.json"
 _CLASSES = "classes.txt"
+_BACKEND = "backend"  # In data.json, of another one than TensorFlow.
 _WRITTEN = (
     *("config", "data", "classes", "history", "learning-curve", "best", "model", "summary"),
     "unread",
@@ -44,14 +48,18 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
             )
         return False
     there = from_file(workdir / _CONFIG)
+    data = _data(workdir)
+    backend, before = keras.backend.backend(), data.get(_BACKEND, "tensorflow")
+    if before != backend:
+        raise ValueError(
+            f"The run of the work directory '{workdir}' is of Keras on {before!r}, whose "
+            f"checkpoints {backend!r} cannot go on from. Set KERAS_BACKEND={before}, or give "
+            "another work directory."
+        )
     differences = {
         name: f"{before!r} there, {now!r} now"
         for name, (before, now) in there.differences(config).items()
     }
-    try:
-        data = dict(json.loads((workdir / _DATA).read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"'{workdir / _DATA}' cannot be read: {error}") from None
     differences |= {
         f"data: {name}": f"{data.get(name)!r} there, {now!r} now"
         for name, now in source.fingerprint().items()
@@ -66,11 +74,21 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
     return True
 
 
+def _data(workdir: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((workdir / _DATA).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"'{workdir / _DATA}' cannot be read: {error}") from None
+
+
 def begin(workdir: Path, config: Config, source: Source) -> None:
     """Writes the configuration, the data's fingerprint and the class names."""
+    data, backend = source.fingerprint(), keras.backend.backend()
+    if backend != "tensorflow":
+        data[_BACKEND] = backend
     for name, text in (
         (_CLASSES, "".join(f"{name}\n" for name in source.class_names)),
-        (_DATA, json.dumps(source.fingerprint(), indent=2) + "\n"),
+        (_DATA, json.dumps(data, indent=2) + "\n"),
         (_CONFIG, json.dumps(config.as_dict(), indent=2) + "\n"),  # The last: all are there.
     ):
         with replacing(workdir / name) as path:
