@@ -151,13 +151,20 @@ def difference(rows: Sequence[Row], others: Sequence[Row]) -> tuple[float, float
     Returns:
         None where a network has one run only, or no two runs differ.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import t
 
-    first, second = ([100 * row.top1 for row in each] for each in (rows, others))
-    if min(len(first), len(second)) < 2 or len(set(first)) == len(set(second)) == 1:
+    if min(len(rows), len(others)) < 2:
         return None
-    interval = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    return float(interval.low), float(interval.high)
+    samples = [[100 * row.top1 for row in each] for each in (rows, others)]
+    parts = [statistics.variance(sample) / len(sample) for sample in samples]
+    if sum(parts) == 0:
+        return None
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(sample) - 1) for part, sample in zip(parts, samples, strict=True)
+    )
+    middle = statistics.fmean(samples[0]) - statistics.fmean(samples[1])
+    half = float(t.ppf(0.975, freedom)) * sum(parts) ** 0.5
+    return middle - half, middle + half
 
 
 def _place(row: Row) -> tuple:

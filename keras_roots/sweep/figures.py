@@ -149,7 +149,8 @@ def learning_curves(found: Comparison, folder: Path, path: Path) -> None:
         axes.set_xlabel("epoch (solid: held out, with the range of seeds; dotted: training)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
-    panels[1].legend(frameon=False, fontsize=9)
+    if panels[1].get_lines():  # The work directories of the runs may be gone.
+        panels[1].legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
 
 

@@ -152,7 +152,7 @@ def read(path: Path, configuration: str) -> list[Row]:
 
 def _row(values: dict[str, str]) -> Row:
     kinds = {field.name: field.type for field in dataclasses.fields(Row)}
-    if set(values) != set(kinds):
+    if set(values) != set(kinds) or None in values.values():
         raise ValueError(f"expected the columns {', '.join(kinds)}")
     convert: dict[Any, Any] = {int: int, float: float, str: str}
     return Row(**{name: convert[kinds[name]](text) for name, text in values.items()})
