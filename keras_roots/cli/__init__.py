@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_roots.cli import (
+    analyze,
     arrays,
     benchmark,
     compress,
@@ -17,6 +18,7 @@ from keras_roots.cli import (
     evaluate,
     export,
     lowerings,
+    plan,
     predict,
     reproduce,
     sensitivity,
@@ -55,10 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo.add(commands)
     cost.add(commands)
+    plan.add(commands)
     reproduce.add(commands)
     arrays.add(commands)
     evaluate.add(commands)
     sensitivity.add(commands)
+    analyze.add(commands)
     predict.add(commands)
     export.add(commands)
     compress.add(commands)
