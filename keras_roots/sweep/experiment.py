@@ -13,7 +13,7 @@ DENSE = "dense"
 # The paper's, of NIN on CIFAR-10.
 PAPER = (DENSE, *(f"{kind}-{r}" for kind in ("root", "column", "tree") for r in (2, 4, 8, 16)))
 # The fields of a configuration that a sweep varies.
-_VARIED = ("root", "seed")
+VARIED = ("root", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Experiment:
         return {
             name: value
             for name, value in self.base.as_dict().items()
-            if name not in how_only and name not in _VARIED
+            if name not in how_only and name not in VARIED
         }
 
 

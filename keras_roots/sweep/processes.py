@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,9 @@ from typing import Any
 
 from keras_roots.measure import environment_of_cpu
 from keras_roots.sweep.experiment import Experiment, Run
+
+# What it says of itself as it starts, of all its processes the same.
+_OF_TENSORFLOW = re.compile(r"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl")
 
 
 def prepare(experiment: Experiment) -> dict[str, Any]:
@@ -87,7 +91,8 @@ class RunProcess:
 
     def _forward(self, report: Callable[[str], object]) -> None:
         for line in self._process.stdout:  # type: ignore[union-attr]
-            report(f"{self.run.name}: {line.rstrip()}")
+            if not _OF_TENSORFLOW.match(line):
+                report(f"{self.run.name}: {line.rstrip()}")
 
     @property
     def has_ended(self) -> bool:

@@ -14,12 +14,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from keras_roots import training
 from keras_roots.files import replacing, results_folder
 from keras_roots.requirements import require_extras
 from keras_roots.sweep import comparison, figures, rows
-from keras_roots.sweep.experiment import Experiment, Run, identity
+from keras_roots.sweep.experiment import VARIED, Experiment, Run, identity
 from keras_roots.sweep.processes import RunProcess, prepare, share_of_cores
 from keras_roots.training.config import Config, replaced
 from keras_roots.training.progress import duration
@@ -104,11 +105,13 @@ class Sweep:
         self.experiment, self.folder, self._report = experiment, folder, report
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"The folder '{folder}' is a file. Give another one.")
+        there = self._there()
+        self._check(there, {}, "")
         self.prepared = prepare(experiment)
+        self._check(there, self.prepared["data"], self.prepared["backend"])
         self.configuration = identity(
             experiment.common(), self.prepared["data"], self.prepared["backend"]
         )
-        self._check_folder()
         self.rows = rows.read(folder / RESULTS, self.configuration)
         self._take_finished()
 
@@ -118,27 +121,36 @@ class Sweep:
         done = {row.name for row in self.rows}
         return [run for run in self.experiment.runs if run.name not in done]
 
-    def _check_folder(self) -> None:
+    def _there(self) -> dict[str, Any] | None:
+        """The sweep that the folder is of, if it is of one."""
         path = self.folder / _PREPARED
         if not path.is_file():
-            return
+            return None
         try:
             there = json.loads(path.read_text(encoding="utf-8"))
-            before = replaced(Config(), there["config"])
-            data, backend = dict(there["data"]), there["backend"]
+            config = replaced(Config(), there["config"])
+            return {"config": config, "data": dict(there["data"]), "backend": there["backend"]}
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"'{path}' is not as a sweep wrote it: {error!r}") from None
-        now = replaced(self.experiment.base, {"root": before.root, "seed": before.seed})
+
+    def _check(self, there: dict[str, Any] | None, data: dict[str, Any], backend: str) -> None:
+        """Refuses the folder of another sweep; of data and backend as far as they are known."""
+        if there is None:
+            return
+        now = replaced(
+            self.experiment.base, {name: getattr(there["config"], name) for name in VARIED}
+        )
         differences = {
-            name: f"{a!r} there, {b!r} now" for name, (a, b) in before.differences(now).items()
+            name: f"{a!r} there, {b!r} now"
+            for name, (a, b) in there["config"].differences(now).items()
         }
         differences |= {
-            f"data: {name}": f"{data.get(name)!r} there, {value!r} now"
-            for name, value in self.prepared["data"].items()
-            if data.get(name) != value
+            f"data: {name}": f"{there['data'].get(name)!r} there, {value!r} now"
+            for name, value in data.items()
+            if there["data"].get(name) != value
         }
-        if backend != self.prepared["backend"]:
-            differences["backend"] = f"{backend!r} there, {self.prepared['backend']!r} now"
+        if backend and there["backend"] != backend:
+            differences["backend"] = f"{there['backend']!r} there, {backend!r} now"
         if differences:
             listed = "; ".join(f"{name}: {values}" for name, values in differences.items())
             raise ValueError(
