@@ -153,7 +153,7 @@ def _print(arguments: argparse.Namespace, found) -> None:
     named = found.named[: arguments.limit]
     if arguments.format == "csv":  # Which is one table.
         shown = dict.fromkeys([*best, *named])
-        print(formatted(report.plans(found, shown, paper=True), "csv"))
+        print(report.csv_text(found, shown), end="")
         return
     heading = "### " if arguments.format == "markdown" else ""
     print(f"{report.summary(found)}\n\n{formatted(report.levels(found), arguments.format)}\n")

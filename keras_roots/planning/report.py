@@ -1,6 +1,7 @@
 """What is recommended, as tables and in words."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 
@@ -199,25 +200,34 @@ def _of_the_paper(found: Recommendation) -> list[str]:
 
 
 def write_csv(path: str | os.PathLike, found: Recommendation) -> None:
-    """A row for each plan within the budgets, with the conditions if latency was measured."""
+    """All plans within the budgets, as `csv_text` has them."""
+    with replacing(path) as temporary:
+        temporary.write_text(csv_text(found, found.within), encoding="utf-8", newline="")
+
+
+def csv_text(found: Recommendation, shown: Iterable[Candidate]) -> str:
+    """A row for each plan, of plain numbers; with the conditions if latency was measured."""
     network, known = found.network, found.savings
+    reported = RESULTS.get(network.registry_name or "", {})
     conditions = {} if known is None else dict(known.conditions)
     names = ["network", "root", "topology", "pareto", "weights_kept", "weights", "parameters",
              "parameters_to_dense", "macs", "macs_to_dense"]  # fmt: skip
     if known is not None:
         names += ["dense_ms", "latency_predicted", "latency_measured", "latency_low",
                   "latency_high"]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, *conditions])
-        for plan in found.within:
-            share = shares(network, plan)
-            row = [network.name, plan.root, plan.topology or "", plan.degrees in found.optimal,
-                   plan.weights / network.weights, plan.weights, plan.parameters,
-                   share["parameters"], plan.macs, share["macs"]]  # fmt: skip
-            if known is not None:
-                measured = found.measured.get(plan.degrees)
-                ratio = None if measured is None else measured.ratio
-                row += [1e3 * known.dense, plan.latency]
-                row += ["", "", ""] if ratio is None else [ratio.value, ratio.low, ratio.high]
-            writer.writerow([*row, *conditions.values()])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*names, "top1_of_the_paper", *conditions])
+    for plan in shown:
+        share = shares(network, plan)
+        row = [network.name, plan.root, plan.topology, plan.degrees in found.optimal,
+               plan.weights / network.weights, plan.weights, plan.parameters,
+               share["parameters"], plan.macs, share["macs"]]  # fmt: skip
+        if known is not None:
+            measured = found.measured.get(plan.degrees)
+            ratio = None if measured is None else measured.ratio
+            row += [1e3 * known.dense, plan.latency]
+            row += [None] * 3 if ratio is None else [ratio.value, ratio.low, ratio.high]
+        result = reported.get(plan.topology or "")
+        writer.writerow([*row, None if result is None else result.top1, *conditions.values()])
+    return text.getvalue()
