@@ -123,7 +123,11 @@ class Comparison:
             return ["", ""]
         dense = None if self.dense is None or score is self.dense else self.dense.paper
         change = "" if dense is None else f"{100 * (score.paper.top1 - dense.top1):+.2f}"
-        return [f"{100 * score.paper.top1:.2f}", change]
+        spread = score.paper.top1_deviation
+        return [
+            _with_deviation(100 * score.paper.top1, None if spread is None else 100 * spread),
+            change,
+        ]
 
 
 def compare(rows: Sequence[Row], base: Config, prepared: Mapping[str, Any]) -> Comparison:

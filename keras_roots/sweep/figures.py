@@ -18,6 +18,7 @@ _STYLES = {
     "tree": {"color": "#3a923a", "marker": "v"},
     "explicit": {"color": "#8c564b", "marker": "D"},
 }
+_LEAST_SPAN = 1.0  # Points of error that an axis shows.
 _AXES = (("parameters", "parameters"), ("macs", "multiply-accumulates of an image"))
 
 
@@ -31,12 +32,15 @@ def error(found: Comparison, path: Path) -> None:
         path: *.png, *.pdf or *.svg; to be replaced by the caller.
     """
     figure = _figure((9.5, 7.4 if found.has_paper else 4.2))
-    rows = figure.subplots(2 if found.has_paper else 1, 2, sharex="col", squeeze=False)
+    rows = figure.subplots(
+        2 if found.has_paper else 1, 2, sharex="col", sharey="row", squeeze=False
+    )
     figure.suptitle(found.name)
     _error_row(rows[0], found.scores, _measured, "error here, %")
     if found.has_paper:
         reported = [score for score in found.scores if score.paper is not None]
         _error_row(rows[1], reported, _reported, "error in the paper, %")
+    _to_one_scale([row[0] for row in rows])
     for axes, (_, label) in zip(rows[-1], _AXES, strict=True):
         axes.set_xlabel(label)
     rows[0][0].legend(frameon=False, fontsize=9)
@@ -57,7 +61,9 @@ def _measured(score: Score) -> tuple[float, float | None]:
 
 
 def _reported(score: Score) -> tuple[float, float | None]:
-    return 100 * (1 - score.paper.top1), None  # type: ignore[union-attr]
+    paper: Any = score.paper  # There is one, as they are chosen.
+    deviation = paper.top1_deviation
+    return 100 * (1 - paper.top1), None if deviation is None else 100 * deviation
 
 
 def _error_row(
@@ -93,10 +99,18 @@ def _error_row(
                     fontsize=8,
                     color=_STYLES[kind]["color"],
                 )
-        axes.set_ylabel(label)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
+    row[0].set_ylabel(label)
+
+
+def _to_one_scale(panels: Sequence[Any]) -> None:
+    """Makes a point of error as high in each; small differences are not to look large."""
+    span = max(_LEAST_SPAN, *(top - bottom for bottom, top in (p.get_ylim() for p in panels)))
+    for axes in panels:
+        middle = sum(axes.get_ylim()) / 2
+        axes.set_ylim(middle - 0.55 * span, middle + 0.55 * span)
 
 
 def _kind(network: str) -> str:
@@ -111,7 +125,7 @@ def learning_curves(found: Comparison, folder: Path, path: Path) -> None:
         path: *.png, *.pdf or *.svg; to be replaced by the caller.
     """
     from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     figure = _figure((9.5, 4.4))
     figure.suptitle(found.name)
@@ -143,14 +157,16 @@ def learning_curves(found: Comparison, folder: Path, path: Path) -> None:
                     )
     for axes, label in zip(panels, ("cross-entropy, nats an image", "top-1 error, %"), strict=True):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel(label)
-        axes.set_xlabel("epoch (solid: held out, with the range of seeds; dotted: training)")
+        axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
     if panels[1].get_lines():  # The work directories of the runs may be gone.
-        panels[1].legend(frameon=False, fontsize=9)
+        panels[1].plot([], [], color="grey", linestyle=":", label="in training")
+        panels[1].legend(frameon=False, fontsize=9, title="held out, and the range of seeds")
     figure.savefig(path, dpi=130)
 
 
