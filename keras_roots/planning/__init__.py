@@ -14,9 +14,9 @@ Plans that meet a budget are listed by the weights that they keep, most first:
 the least grouped network that is cheap enough. The paper (Ioannou et al.,
 arXiv:1605.06489) chooses otherwise, by a rule of topology: degrees that halve
 with depth (root), of which it reports that they keep accuracy better than
-constant (column) and rising ones (tree). The two agree in that the degrees
-fall: the late layers hold most of the weights, and the early ones, on large
-maps, as many of the multiply-accumulates.
+constant (column) and rising ones (tree). The two mostly agree in that the
+degrees fall: in most networks the late layers hold the weights, and the early
+ones, on large maps, as many of the multiply-accumulates.
 
 Left out, as it tells nothing: how much of a trained dense model's squared
 weight the blocks of a plan hold (`keras_roots.rootify(weights=
