@@ -182,6 +182,7 @@ def test_a_network_against_numpy():
             for maps in (outputs(model, each.first, batch), outputs(model, each.second, batch))
         )
         assert each.samples == 11 * pixels
+        assert each.own_samples == tuple(maps[..., 0].size for maps in (first, second))
         assert np.allclose(each.matrix, directly(first, second), atol=1e-5)
     for each in found.correlations:
         responses = outputs(model, each.layer, batch)

@@ -100,7 +100,8 @@ def plot_filters(path: str | os.PathLike, filters: Filters, name: str) -> None:
         )
     lines: list[list[int]] = []
     centres = []
-    for row in filters.rows():
+    rows = filters.rows()
+    for row in rows.values():
         step = _IN_A_ROW if filters.groups else _columns(len(row))
         parts = [row[n : n + step] for n in range(0, len(row), step)] or [[]]
         centres.append(len(lines) + (len(parts) - 1) / 2)
@@ -115,7 +116,7 @@ def plot_filters(path: str | os.PathLike, filters: Filters, name: str) -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     if filters.groups:
-        axes.set_yticks([centre + 0.5 for centre in centres], range(len(centres)), fontsize=8)
+        axes.set_yticks([centre + 0.5 for centre in centres], list(rows), fontsize=8)
         axes.tick_params(length=0)
         axes.set_ylabel("group", fontsize=9)
     figure.suptitle(

@@ -66,16 +66,24 @@ class Filters:
         """Whether each filter is read by one group alone."""
         return bool((np.count_nonzero(self.strength, axis=1) <= 1).all())
 
-    def rows(self) -> list[list[int]]:
-        """The filters of each group, those that it reads most of first; of equals, in order.
-
-        One row of all filters in their order without a reader.
-        """
+    @property
+    def group(self) -> np.ndarray:
+        """Which group reads most of each filter, int64 [filters]; -1 where none reads it."""
         if not self.groups:
-            return [list(range(self.kernels.shape[-1]))]
-        group = self.strength.argmax(axis=1)
-        order = np.argsort(-self.strength.max(axis=1), kind="stable")
-        return [[int(n) for n in order if group[n] == g] for g in range(self.groups)]
+            return np.full(len(self.strength), -1)
+        return np.where(self.strength.any(axis=1), self.strength.argmax(axis=1), -1)
+
+    def rows(self) -> dict[str, list[int]]:
+        """The filters of each group, by its number, those that it reads most of first.
+
+        Of equals in their order. Those that no group reads are the last row, "none", which is the
+        only one without a reader.
+        """
+        most = self.strength.max(axis=1, initial=0)
+        order = np.argsort(-most, kind="stable")
+        rows = {str(g): [int(n) for n in order if self.group[n] == g] for g in range(self.groups)}
+        unread = [int(n) for n in order if self.group[n] < 0]
+        return {**rows, "none": unread} if unread else rows
 
     def order(self) -> str:
         """What a row is, in words."""

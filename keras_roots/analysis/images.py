@@ -36,7 +36,7 @@ class Images:
         preprocessing: see `keras_roots.classifier.Classifier`.
 
     Attributes:
-        name: of the data.
+        name: of the data; of a folder, the last two names of its path.
         size: how many images there are.
         unread: names of those that could not be read, of the batches so far; they are left out.
 
@@ -145,7 +145,7 @@ def _folder(folder: Path) -> tuple[str, sources.Split]:
         describe=lambda index: paths[index],
         fingerprint="",
     )
-    return str(folder), split
+    return "/".join(folder.resolve().parts[-2:]), split
 
 
 def _evenly(split: sources.Split, images: int) -> sources.Split:

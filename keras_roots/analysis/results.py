@@ -11,6 +11,10 @@ from keras_roots.analysis import blocks
 from keras_roots.analysis.filters import Filters
 from keras_roots.tables import Table
 
+# To a filter. Of independent responses, chance makes the canonical correlations about
+# sqrt(filters / samples), and pixels side by side are less than independent.
+_FEW_SAMPLES = 20
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Covariance:
@@ -20,6 +24,7 @@ class Covariance:
         first, second: paths of the layers.
         groups: filter groups of the second, if it is a convolution; else 1.
         samples: pixels of all images, of the larger map.
+        own_samples: of each layer, pixels of all images of its own map.
         matrix: float64 [filters of the first, of the second], -1 to 1.
         constant: of each layer, filters that respond the same to everything.
         dependent: of each layer, filters that are linear combinations of others.
@@ -29,6 +34,7 @@ class Covariance:
     second: str
     groups: int
     samples: int
+    own_samples: tuple[int, ...]
     matrix: np.ndarray
     constant: tuple[int, ...]
     dependent: tuple[int, ...]
@@ -39,14 +45,24 @@ class Covariance:
         return blocks.find(self.matrix)
 
     def notes(self) -> list[str]:
-        """What could not be whitened, in words."""
+        """What could not be whitened, or not well, in words."""
         notes = []
-        for path, filters, constant, dependent in zip(
-            (self.first, self.second), self.matrix.shape, self.constant, self.dependent, strict=True
+        for path, filters, samples, constant, dependent in zip(
+            (self.first, self.second),
+            self.matrix.shape,
+            self.own_samples,
+            self.constant,
+            self.dependent,
+            strict=True,
         ):
             for count, what in ((constant, "never respond"), (dependent, "depend on others")):
                 if count:
                     notes.append(f"{path}: {count} of {filters} filters {what}")
+            if samples < _FEW_SAMPLES * filters:
+                notes.append(
+                    f"{path}: {samples:,} pixels for {filters} filters are few, so that chance has "
+                    "a part in its covariance; give more images"
+                )
         return notes
 
 
@@ -94,7 +110,7 @@ class Analysis:
         return covariance_table([self])
 
     def notes(self) -> list[str]:
-        """What could not be whitened, layer by layer, in words."""
+        """What could not be whitened, or not well, layer by layer, in words."""
         notes = (note for each in self.covariances for note in each.notes())
         return list(dict.fromkeys(notes))
 
@@ -103,7 +119,7 @@ class Analysis:
 
         "covariance/A,B" [filters of A, of B], "correlation/A" [filters of A, filters of A],
         "filters/A" [height, width, channels, filters], and "filter_groups/A" [filters], int64: the
-        group that reads most of each filter; of a model in which there is one.
+        group that reads most of each filter, -1 where none does.
         """
         arrays = {
             f"covariance/{each.first},{each.second}": each.matrix.astype(np.float32)
@@ -113,9 +129,7 @@ class Analysis:
             arrays[f"correlation/{within.layer}"] = within.matrix.astype(np.float32)
         if self.filters is not None:
             arrays[f"filters/{self.filters.layer}"] = self.filters.kernels
-            if self.filters.groups:
-                group = self.filters.strength.argmax(axis=1)
-                arrays[f"filter_groups/{self.filters.layer}"] = group
+            arrays[f"filter_groups/{self.filters.layer}"] = self.filters.group
         return arrays
 
 

@@ -98,7 +98,7 @@ def run(
     return Analysis(
         model=planned.model.name if name is None else name,
         images=seen,
-        covariances=tuple(_covariance(planned, *each) for each in of_pair.items()),
+        covariances=tuple(_covariance(planned, seen, *each) for each in of_pair.items()),
         correlations=tuple(_correlation(planned, *each) for each in of_layer.items()),
         filters=_filters(planned.model),
     )
@@ -116,15 +116,16 @@ def _batches(
     return None, (batch for batch in map(np.asarray, images) if len(batch))
 
 
-def _covariance(planned: Plan, pair: Pair, moments: Moments) -> Covariance:
+def _covariance(planned: Plan, images: int, pair: Pair, moments: Moments) -> Covariance:
     first, second = pair
-    filters = planned.responses.shapes[first][2]
-    matrix, *whitenings = whitened(moments.covariance(), filters)
+    shapes = planned.responses.shapes
+    matrix, *whitenings = whitened(moments.covariance(), shapes[first][2])
     return Covariance(
         first=first,
         second=second,
         groups=planned.groups.get(second, 1),
         samples=moments.count,
+        own_samples=tuple(images * shapes[path][0] * shapes[path][1] for path in pair),
         matrix=matrix,
         constant=tuple(each.constant for each in whitenings),
         dependent=tuple(each.dependent for each in whitenings),
