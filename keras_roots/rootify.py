@@ -258,7 +258,7 @@ def _plan(
     if both:
         raise ValueError(f"Layer '{both[0]}' is named in keep and in degrees.")
 
-    levels = _levels(found)
+    levels = levels_of(found)
     if levels:
         topology.degrees(len(levels))  # Raises if explicit degrees are not as many.
 
@@ -294,7 +294,7 @@ def _plan(
     return planned, groups
 
 
-def _levels(found: Iterable[convolutions.Convolution]) -> dict[Fraction, int]:
+def levels_of(found: Iterable[convolutions.Convolution]) -> dict[Fraction, int]:
     """The level of each resolution, by its area, from the first that has something to group."""
     # Where channels and filters have no divisor in common there is nothing to group.
     candidates = [

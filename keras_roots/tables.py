@@ -56,12 +56,12 @@ class Table:
         return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
     def csv(self) -> str:
-        """As RFC 4180 has it; numbers without thousands separators."""
+        """As RFC 4180 has it; numbers, of the columns that are numbers, without separators."""
         file = io.StringIO()
         writer = csv.writer(file)
         writer.writerow(self.header)
         for row in self._all_rows():
-            writer.writerow([_plain_number(cell) for cell in row])
+            writer.writerow([*row[: self.left], *map(_plain_number, row[self.left :])])
         return file.getvalue()
 
 

@@ -67,28 +67,31 @@ def test_layers_that_one_network_has_not():
 
 
 def test_formats_of_a_table():
-    rows = [("a", "1,000"), ("b,c", "unknown")]
+    rows = [("a", "1,000"), ("b,c", "unknown"), ("8,4,2", "7")]
     table = Table(("name", "number"), rows, left=1, footer=[("sum", "1,000")])
     assert table.text().splitlines() == [
-        "name   number",
-        "-------------",
-        "a       1,000",
-        "b,c   unknown",
-        "-------------",
-        "sum     1,000",
+        "name    number",
+        "--------------",
+        "a        1,000",
+        "b,c    unknown",
+        "8,4,2        7",
+        "--------------",
+        "sum      1,000",
     ]
     assert list(csv.reader(table.csv().splitlines())) == [
         ["name", "number"],
         ["a", "1000"],
         ["b,c", "unknown"],
+        ["8,4,2", "7"],
         ["sum", "1000"],
     ]
     assert table.markdown().splitlines() == [
-        "| name |  number |",
-        "|------|--------:|",
-        "| a    |   1,000 |",
-        "| b,c  | unknown |",
-        "| sum  |   1,000 |",
+        "| name  |  number |",
+        "|-------|--------:|",
+        "| a     |   1,000 |",
+        "| b,c   | unknown |",
+        "| 8,4,2 |       7 |",
+        "| sum   |   1,000 |",
     ]
 
 

@@ -15,7 +15,7 @@ import keras
 from keras_roots import convolutions
 from keras_roots.cost import cost
 from keras_roots.models import build
-from keras_roots.rootify import PlannedLayer, _levels, plan, rootify
+from keras_roots.rootify import PlannedLayer, levels_of, plan, rootify
 from keras_roots.topology import column
 
 Degrees = tuple[int, ...]
@@ -156,7 +156,7 @@ def _network(
     macs = {layer.name: layer.macs or 0 for layer in counted.layers}
     levels = tuple(
         _level([layer for layer in eligible if layer.level == number], macs, max_degree)
-        for number in range(len(_levels(convolutions.find(model))))
+        for number in range(len(levels_of(convolutions.find(model))))
     )
     names = {layer.name for layer in eligible}
     never = tuple(

@@ -131,7 +131,7 @@ def notes(found: Recommendation) -> str:
         f"In Python, the first: {found.network.call(found.best[0].degrees)}",
         *_of_the_paper(found),
         "Not known: accuracy. The weights kept are a capacity, and no prediction of it. Train the "
-        "plans in question on your data, each with the same schedule (`keras-roots sweep` does), "
+        "plans in question on your data, each with the same schedule (keras_roots.sweep does), "
         "and compare.",
     ]
     return "\n".join(f"- {line}" for line in lines)
