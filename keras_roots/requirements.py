@@ -16,6 +16,16 @@ def require_tensorflow(what: str) -> None:
         )
 
 
+def require_tensorflow_or_jax(what: str) -> None:
+    """Raises a ValueError unless Keras runs on one of these."""
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise ValueError(
+            f"{what} needs Keras on TensorFlow or JAX. Received: the {backend} backend. "
+            "Set KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax."
+        )
+
+
 def tensorflow_errors() -> tuple[type[Exception], ...]:
     """The errors of TensorFlow's operations, to catch; none where Keras does not run on it."""
     if keras.backend.backend() != "tensorflow":

@@ -19,6 +19,7 @@ from keras_roots import topology
 
 SYNTHETIC = "synthetic"
 FOLDERS = "folders"
+ARRAYS = "arrays"
 
 
 def _field(default: Any, help: str, *, choices: tuple = (), how_only: bool = False):  # noqa: A002
@@ -64,9 +65,9 @@ class Config:
 
     dataset: str = _field(
         FOLDERS,
-        "folders: DATA_DIR/<split>/<class>/*.JPEG; synthetic: random pixels, for throughput; or "
-        "the name of a data set that tensorflow-datasets has prepared, such as imagenet2012, "
-        "imagenette or cifar10",
+        "folders: DATA_DIR/<split>/<class>/*.JPEG; arrays: .npy files in DATA_DIR, as keras-roots "
+        "arrays writes them; synthetic: random pixels, for throughput; or the name of a data set "
+        "that tensorflow-datasets has prepared, such as imagenet2012, imagenette or cifar10",
     )
     data_dir: str = _field(
         "", "folder of the data (default: where tensorflow-datasets keeps its own)", how_only=True

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
+
 from keras_roots.cost import cost
 from keras_roots.files import require_writable
-from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.requirements import require_extras, require_tensorflow_or_jax
 from keras_roots.tables import Table
 from keras_roots.training import (
     input_pipeline,
@@ -30,10 +32,11 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: what is not right.
     """
-    require_tensorflow("Training")
+    require_tensorflow_or_jax("Training")
     require_extras("Training", {"matplotlib": "plots"})
     folder = Path(work_directory).expanduser()
-    replicas = strategies.replicas(config)
+    on_jax = keras.backend.backend() == "jax"
+    replicas = 1 if on_jax else strategies.replicas(config)
     input_pipeline.check(config, replicas)
     source = sources.open_source(config)
     begun = workdir.check(folder, config, source)
@@ -44,13 +47,18 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     steps = input_pipeline.steps_until(config.epochs, config, source.train)
     steps = min(steps, config.max_steps or steps)
     words = f"{replicas} replica{'s' if replicas > 1 else ''} ({config.strategy})"
+    if on_jax:
+        from keras_roots.training.on_jax import loop
+
+        loop.require_memory(source)
+        words = loop.describe_device()
     for line in plan.lines(config, source, words, model, steps):
         report(line)
     rates = ", ".join(
         f"{rate:.4g} (epoch {epoch:g})" for epoch, rate in plan.learning_rates(config, source)
     )
     report(f"Learning rates: {rates}")
-    report(_input_in_words(config, source, replicas))
+    report(_input_of_jax(source) if on_jax else _input_in_words(config, source, replicas))
     memory, free = needs["memory_of_a_replica"], needs["memory_free"]
     report(
         f"Memory of a replica, estimated: {memory / 1e9:.2f} GB"
@@ -81,6 +89,11 @@ def _input_in_words(config: Config, source: sources.Source, replicas: int) -> st
     if unread and config.strict:
         raise ValueError(f"The image '{unread[0]}' cannot be read (strict=True).")
     return words + (f", but {len(unread)} of them, such as {unread[0]}" if unread else "")
+
+
+def _input_of_jax(source: sources.Source) -> str:
+    needed = sum(split.images.nbytes for split in (source.train, source.validation))
+    return f"Input: all images in the device's memory, {needed / 1e9:.2f} GB"
 
 
 def _cost(config: Config, model, updates: int) -> Table:

@@ -3,8 +3,10 @@
 In the work directory:
 
 * config.json, data.json, classes.txt: what is trained on what;
-* checkpoints/, best-checkpoint/: the state (see `checkpoints`);
-* history.csv, learning-curve.png, tensorboard/: epoch by epoch;
+* checkpoints/, best-checkpoint/: the state (see `checkpoints`, and
+  `on_jax.checkpoints`);
+* history.csv, learning-curve.png, and on TensorFlow tensorboard/: epoch by
+  epoch;
 * unread.txt: images that could not be read, where there are any;
 * best.keras: the best so far, by top-1 accuracy on the held-out images;
 * model.keras, summary.json: at the end.
@@ -19,11 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_roots.files import results_folder
 from keras_roots.reporting import silent
-from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.requirements import require_extras, require_tensorflow_or_jax
 from keras_roots.training import input_pipeline, sources, strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
@@ -46,7 +49,7 @@ def train_and_evaluate(
 
     After it was killed at any moment, the same call goes on from the last
     checkpoint and ends with the same weights as without; bit by bit with
-    `deterministic=True` on the same devices.
+    `deterministic=True` on the same devices. On JAX as `on_jax` has it.
 
     Args:
         config: what is trained on what, and how.
@@ -63,9 +66,15 @@ def train_and_evaluate(
         NotWrittenError: the last checkpoint could not be written.
         Interrupted: SIGTERM or SIGINT came; the state has been written.
     """
-    require_tensorflow("Training")
+    require_tensorflow_or_jax("Training")
     require_extras("Training", {"matplotlib": "plots"})
     folder = Path(work_directory).expanduser()
+    if keras.backend.backend() == "jax":
+        from keras_roots.training.on_jax.loop import JaxRun, require_memory
+
+        source = sources.open_source(config)
+        require_memory(source)
+        return _alone(config, folder, source, lambda: JaxRun(config, folder, source, report))
     strategy = strategies.make(config)  # Before TensorFlow does anything else.
     if config.deterministic:
         import tensorflow as tf
@@ -77,6 +86,13 @@ def train_and_evaluate(
         if workdir.has_begun(folder):
             workdir.check(folder, config, source)  # As the chief does.
         return _Run(config, folder, strategy, source, silent).finished()
+    return _alone(config, folder, source, lambda: _Run(config, folder, strategy, source, report))
+
+
+def _alone(
+    config: Config, folder: Path, source: sources.Source, make: Callable[[], Run]
+) -> dict[str, Any]:
+    """A run to its end, in a work directory of its own."""
     begun = workdir.check(folder, config, source)
     sources.check_readable(source)
     results_folder(folder, overwrite=True)
@@ -84,7 +100,7 @@ def train_and_evaluate(
         workdir.tidy(folder)
         if not begun:
             workdir.begin(folder, config, source)
-        return _Run(config, folder, strategy, source, report).finished()
+        return make().finished()
 
 
 class _Run(Run):

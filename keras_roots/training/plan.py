@@ -86,7 +86,7 @@ def resources(config: Config, model: keras.Model, workdir: Path, replicas: int) 
         "disk_needed": needed,
         "disk_free": free,
         "memory_of_a_replica": memory(config, model, replicas),
-        "memory_free": _free_memory(),
+        "memory_free": free_memory(),
     }
 
 
@@ -106,8 +106,8 @@ def _size(shape) -> int:
     return number
 
 
-def _free_memory() -> int | None:
-    """Of this machine, where it says so."""
+def free_memory() -> int | None:
+    """Bytes of this machine, where it says so."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

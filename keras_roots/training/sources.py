@@ -8,14 +8,16 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_roots import prepared
-from keras_roots.training import tfrecords
-from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
+from keras_roots.training import in_memory, tfrecords
+from keras_roots.training.config import ARRAYS, FOLDERS, SYNTHETIC, Config
+from keras_roots.training.on_jax import support
+from keras_roots.training.split import Source, Split
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
 VALIDATION_SPLITS = ("validation", "val", "test")  # The first that exists is evaluated on.
@@ -24,73 +26,28 @@ _SYNTHETIC_POOL = 16
 _TRIED = 16  # Images, before the work.
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """Images of one split.
-
-    Attributes:
-        name: of the split.
-        size: how many.
-        read: function of an int64 tensor below `size` to the image file's
-            content, a string tensor, and the label, int64.
-        describe: function of such a number to what the image is called.
-        fingerprint: that of the files' names; another order or other files
-            have another.
-        pixels: whether `read` gives the image itself, of `image_size`,
-            rather than a file's content.
-        left_out: what is beside the images and is none, by suffix.
-    """
-
-    name: str
-    size: int
-    read: Callable
-    describe: Callable[[int], str]
-    fingerprint: str
-    pixels: bool = False
-    left_out: Counter = dataclasses.field(default_factory=Counter)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-    """What is trained and evaluated on.
-
-    Attributes:
-        name: of the data set.
-        class_names: one for each label.
-        train, validation: the splits.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    train: Split
-    validation: Split
-
-    def fingerprint(self) -> dict[str, object]:
-        """What a work directory remembers the data by."""
-        return {
-            "classes": len(self.class_names),
-            "train_images": self.train.size,
-            "validation_images": self.validation.size,
-            "files": f"{self.train.fingerprint}-{self.validation.fingerprint}",
-        }
-
-
 def open_source(config: Config) -> Source:
     """The data of a configuration, checked but for the images themselves.
 
     Raises:
         FileNotFoundError: they are not there.
-        ValueError: they are not as they should be.
+        ValueError: they are not as they should be, or Keras runs on JAX and
+            does not train so.
         ModuleNotFoundError: the extra "datasets" is not installed.
     """
+    on_jax = keras.backend.backend() == "jax"
+    if on_jax:
+        support.check(config)
     if config.dataset == SYNTHETIC:
         return _synthetic(config)
     if config.dataset == FOLDERS:
         if not config.data_dir:
             raise ValueError("Class folders need data_dir: the folder of train/<class>/*.JPEG")
         source = class_folders(config.data_dir, config.train_split, config.validation_split)
+    elif config.dataset == ARRAYS:
+        source = in_memory.of_folder(config)
     else:
-        source = _prepared(config)
+        source = _prepared(config, whole=on_jax)
     found = len(source.class_names)
     if config.classes not in (0, found):
         raise ValueError(
@@ -102,6 +59,9 @@ def open_source(config: Config) -> Source:
             f"Expected a batch_size of the {source.train.size} training images or fewer. "
             f"Received: {config.batch_size}"
         )
+    if on_jax:
+        for split in (source.train, source.validation):
+            support.check_images(config, split.images)
     return source
 
 
@@ -111,11 +71,11 @@ def check_readable(source: Source) -> None:
     Raises:
         ValueError: none of them can be read, or one has a label of no class.
     """
-    import tensorflow as tf
-
     for split in (source.train, source.validation):
-        if split.pixels:
+        if split.pixels or split.arrays is not None:
             continue
+        import tensorflow as tf
+
         tried = sorted({n * (split.size - 1) // (_TRIED - 1) for n in range(_TRIED)})
         reasons = []
         for number in tried:
@@ -228,14 +188,22 @@ def folder_split(folder: Path) -> tuple[tuple[str, ...], Split]:
     return tuple(classes), split
 
 
-def _prepared(config: Config) -> Source:
+def _prepared(config: Config, *, whole: bool) -> Source:
+    """A prepared tfds data set; in memory, if `whole`."""
+    if whole:
+        in_memory.require_reader(config.dataset)
     builder = prepared.builder(config.dataset, config.data_dir or None)
-    return Source(
-        name=builder.info.full_name,
-        class_names=labels_of(builder),
-        train=prepared_split(builder, config.train_split),
-        validation=prepared_split(builder, config.validation_split or validation_of(builder)),
+    class_names = labels_of(builder)
+    train, validation = (
+        prepared_split(builder, name)
+        for name in (config.train_split, config.validation_split or validation_of(builder))
     )
+    if whole:
+        train, validation = (
+            dataclasses.replace(split, arrays=in_memory.prepared(builder, split.name))
+            for split in (train, validation)
+        )
+    return Source(builder.info.full_name, class_names, train, validation)
 
 
 def labels_of(builder) -> tuple[str, ...]:
@@ -354,7 +322,7 @@ def array_source(images: np.ndarray, labels: np.ndarray, classes: int | None = N
     def read(index):
         return held[index], names[index]
 
-    digest = hashlib.sha256(images.tobytes() + labels.astype(np.int64).tobytes()).hexdigest()[:16]
+    digest = in_memory.digest(images, labels)
     split = Split("train", len(images), read, lambda n: f"image {n}", digest, pixels=True)
     nothing = dataclasses.replace(split, name="validation", size=0)
     return Source("arrays", tuple(map(str, range(classes))), split, nothing)
