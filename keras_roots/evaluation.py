@@ -19,6 +19,7 @@ from keras_roots.classifier import Classifier, are_probabilities, checked_resize
 from keras_roots.reporting import silent
 from keras_roots.tables import Table
 from keras_roots.training import Config, input_pipeline, sources
+from keras_roots.training.split import evenly
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
 _SECONDS_PER_LINE = 10
@@ -238,7 +239,7 @@ class _Images:
         self.data, self.class_names, self._split = _opened(os.fspath(data), data_dir, split)
         _check_classes(self.data, self.class_names, classifier, class_names)
         if images is not None and images < self._split.size:
-            self._split = _evenly(self._split, images)
+            self._split = evenly(self._split, images)
         self.size = self._split.size
         self.unread: list[str] = []
         self._config = Config(
@@ -255,7 +256,7 @@ class _Images:
         All are of one size n: the last is filled up with what was not read.
         """
         found, seen, reported = 0, 0, time.monotonic()
-        for batch in _batches(self.data, self._config, self._split):
+        for batch in read_batches(self.data, self._config, self._split):
             numbers, is_read = batch["examples"], batch["weights"]
             self.unread += [
                 self._split.describe(int(n)) for n in numbers[(numbers >= 0) & ~is_read]
@@ -276,20 +277,6 @@ class _Images:
                 f"None of the {self.size} images of {self.data} can be read, such as "
                 f"{self.unread[0]}"
             )
-
-
-def _evenly(split: sources.Split, images: int) -> sources.Split:
-    """So many images of a split, with steps between them that differ by one at most."""
-    import tensorflow as tf
-
-    numbers = [place * split.size // images for place in range(images)]
-    chosen = tf.constant(numbers, tf.int64)
-    return dataclasses.replace(
-        split,
-        size=images,
-        read=lambda index: split.read(chosen[index]),
-        describe=lambda index: split.describe(numbers[index]),
-    )
 
 
 def _opened(
@@ -333,8 +320,12 @@ def _check_classes(
     )
 
 
-def _batches(name: str, config: Config, split: sources.Split) -> Iterator[dict[str, Any]]:
-    """NumPy arrays: images, labels, examples (-1 for filler), and weights as bool."""
+def read_batches(name: str, config: Config, split: sources.Split) -> Iterator[dict[str, Any]]:
+    """A split once, as NumPy arrays: images, labels, examples (-1 for filler), weights as bool.
+
+    Raises:
+        ValueError: it cannot be read, with the name.
+    """
     import tensorflow as tf
 
     batches = input_pipeline.validation(tf.distribute.get_strategy(), config, split)

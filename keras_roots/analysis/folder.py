@@ -79,7 +79,7 @@ def write(
         for name, array in analysis.arrays().items()
     }
     with replacing(folder / "arrays.npz") as path:
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def named_cost(model, name: str, image_shape: Sequence[int]) -> Cost:

@@ -3,7 +3,6 @@
 They are cropped at the centre as `keras_roots.evaluation` does; see `training.images`.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_roots import prepared
+from keras_roots.evaluation import read_batches
 from keras_roots.export import calibration
 from keras_roots.requirements import require_tensorflow
-from keras_roots.training import Config, input_pipeline, sources
+from keras_roots.training import Config, sources
+from keras_roots.training.split import evenly
 
 
 class Images:
@@ -71,7 +72,7 @@ class Images:
             )
         self.name, self._split = _opened(data, data_dir, split)
         if images is not None and images < self._split.size:
-            self._split = _evenly(self._split, images)
+            self._split = evenly(self._split, images)
         self.size = self._split.size
         self.unread: list[str] = []
         self._preprocessing = preprocessing
@@ -80,26 +81,16 @@ class Images:
         )
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        import tensorflow as tf
-
-        batches = input_pipeline.validation(tf.distribute.get_strategy(), self._config, self._split)
         found = False
         self.unread.clear()
-        while True:
-            try:
-                batch = next(batches, None)
-            except tf.errors.OpError as error:
-                reason = " ".join(str(error.message).split())
-                raise ValueError(f"The images of {self.name} cannot be read: {reason}") from error
-            if batch is None:
-                break
-            numbers, is_read = batch["examples"].numpy(), batch["weights"].numpy() > 0
+        for batch in read_batches(self.name, self._config, self._split):
+            numbers, is_read = batch["examples"], batch["weights"]
             self.unread += [
                 self._split.describe(int(n)) for n in numbers[(numbers >= 0) & ~is_read]
             ]
             if is_read.any():
                 found = True
-                yield self._preprocessed(batch["images"].numpy()[is_read])
+                yield self._preprocessed(batch["images"][is_read])
         if not found:
             raise ValueError(
                 f"None of the {self.size} images of {self.name} can be read, such as "
@@ -146,17 +137,3 @@ def _folder(folder: Path) -> tuple[str, sources.Split]:
         fingerprint="",
     )
     return "/".join(folder.resolve().parts[-2:]), split
-
-
-def _evenly(split: sources.Split, images: int) -> sources.Split:
-    """So many images of a split, with steps between them that differ by one at most."""
-    import tensorflow as tf
-
-    numbers = [place * split.size // images for place in range(images)]
-    chosen = tf.constant(numbers, tf.int64)
-    return dataclasses.replace(
-        split,
-        size=images,
-        read=lambda index: split.read(chosen[index]),
-        describe=lambda index: split.describe(numbers[index]),
-    )
