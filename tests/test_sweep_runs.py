@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import sweep
+from keras_roots import arrays, sweep
+from keras_roots.data import LabelledImages
 from keras_roots.sweep.processes import prepare, share_of_cores
 from keras_roots.sweep.rows import of_run
 from keras_roots.training import Config, train_and_evaluate
@@ -174,7 +176,7 @@ def test_cores_are_shared():
     assert all(len(share_of_cores(n, len(own) + 3)) == 1 for n in range(len(own) + 3))
 
 
-def example(base, folder, *flags, **options):
+def example(base, folder, *flags, backend="tensorflow", **options):
     config = folder.parent / f"{folder.name}.json"
     config.write_text(json.dumps(base.as_dict()))
     return subprocess.Popen(
@@ -182,7 +184,7 @@ def example(base, folder, *flags, **options):
             *(sys.executable, ROOT / "examples" / "sweep_cifar10.py", f"--config={config}"),
             *(f"--workdir={folder}", *flags),
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -234,3 +236,27 @@ def test_one_run_that_fails_does_not_stop_the_others(base, tmp_path):
     assert process.returncode == 1
     assert "Without a result: dense-seed-0, root-4-seed-0" in err
     assert out.count("Ended without a result (exit code 1)") == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_on_jax(base, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 3
+    images = rng.integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
+    held_out = (images[:15], labels[:15])
+    small = LabelledImages("noise", images, labels, *held_out, tuple("abc"), True, 120)
+    arrays.write(tmp_path / "arrays", small)
+    changes = {"dataset": "arrays", "data_dir": str(tmp_path / "arrays"), "resize": 16}
+    config = dataclasses.replace(base, **changes)
+    flags = ("--networks=dense,root-4", "--seeds=1")
+    process = example(config, tmp_path / "sweep", *flags, backend="jax")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    found = table(tmp_path / "sweep")
+    assert [(row["network"], row["backend"], row["updates"]) for row in found] == [
+        *(("dense", "jax", "6"), ("root-4", "jax", "6")),
+    ]
+    process = example(config, tmp_path / "sweep", *flags)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "backend: 'jax' there, 'tensorflow' now" in err
