@@ -1,4 +1,6 @@
-"""What tests compare with: a grouped convolution as NumPy loops in float64; LiteRT itself."""
+"""What tests compare with: a grouped convolution and whitened covariance in NumPy; LiteRT."""
+
+import math
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -62,3 +64,29 @@ def run_tflite(content, images):
         loaded.invoke()
         outputs.append(loaded.get_tensor(made["index"])[0])
     return np.stack(outputs)
+
+
+def upsampled(maps, height, width):
+    """By nearest neighbour, a pixel at a time."""
+    n, h, w, channels = maps.shape
+    large = np.zeros((n, height, width, channels))
+    for i in range(height):
+        for j in range(width):
+            large[:, i, j] = maps[:, math.floor(i * h / height), math.floor(j * w / width)]
+    return large
+
+
+def whitened_covariance(first, second):
+    """The paper's formula on all responses at once: ZCA by the singular values of the samples."""
+    height, width = (max(first.shape[n], second.shape[n]) for n in (1, 2))
+    whitened_samples = []
+    for maps in (first, second):
+        samples = upsampled(maps.astype(np.float64), height, width).reshape(-1, maps.shape[3])
+        centred = samples - samples.mean(axis=0)
+        left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+        kept = sizes > 1e-5 * sizes[0]
+        whitened_samples.append(
+            math.sqrt(len(samples) - 1) * left[:, kept] @ right[kept]  # X V S^-1 V^T
+        )
+    ours, theirs = whitened_samples
+    return ours.T @ theirs / (len(ours) - 1)
