@@ -220,6 +220,8 @@ def test_the_table_stands_beside_the_papers():
 def test_the_paper_is_not_compared_with_on_other_data():
     other = {**PREPARED, "data_name": "imagenette"}
     assert not comparison.compare([row()], BASE, other).has_paper
+    part = {**PREPARED, "data": {**PREPARED["data"], "train_images": 10_000}}
+    assert not comparison.compare([row()], BASE, part).has_paper
     of_resnet = dataclasses.replace(BASE, model="resnet50")
     assert not comparison.compare([row()], of_resnet, PREPARED).has_paper
     imagenet = {**PREPARED, "data": {**PREPARED["data"], "classes": 1000}}

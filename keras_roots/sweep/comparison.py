@@ -180,10 +180,11 @@ def _place(row: Row) -> tuple:
 
 
 def _is_the_papers(base: Config, prepared: Mapping[str, Any]) -> bool:
-    """Whether the data are those of the paper's figures: CIFAR-10 for NIN, else ImageNet."""
+    """Whether the data are those of the paper's figures: all of CIFAR-10 for NIN, else ImageNet."""
     if base.model == "nin":
         data = prepared["data"]
-        return "cifar10" in prepared["data_name"] and data["validation_images"] == 10_000
+        sizes = (data["train_images"], data["validation_images"])
+        return "cifar10" in prepared["data_name"] and sizes == (50_000, 10_000)
     return prepared["data"]["classes"] == 1_000
 
 
