@@ -18,7 +18,7 @@ from keras_roots import arrays, sweep
 from keras_roots.data import LabelledImages
 from keras_roots.sweep.processes import prepare, share_of_cores
 from keras_roots.sweep.rows import of_run
-from keras_roots.training import Config, train_and_evaluate
+from keras_roots.training import Config, train_and_evaluate, workdir
 from tests import sample_images
 
 ROOT = Path(keras_roots.__file__).parents[1]
@@ -236,6 +236,18 @@ def test_one_run_that_fails_does_not_stop_the_others(base, tmp_path):
     assert process.returncode == 1
     assert "Without a result: dense-seed-0, root-4-seed-0" in err
     assert out.count("Ended without a result (exit code 1)") == 2
+
+
+@pytest.mark.slow
+def test_no_run_stays_behind_when_results_cannot_be_written(base, tmp_path):
+    folder = tmp_path / "sweep"
+    (folder / "results.csv").mkdir(parents=True)
+    longer = dataclasses.replace(base, epochs=12)
+    with pytest.raises(IsADirectoryError):
+        sweep.run(longer, ["dense", "root-4"], [0], folder, jobs=2, report=lambda _: None)
+    for name in ("dense-seed-0", "root-4-seed-0"):
+        with workdir.alone(folder / name):  # Raises if a run is at work there.
+            pass
 
 
 @pytest.mark.slow

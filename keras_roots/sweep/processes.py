@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -113,3 +114,9 @@ class RunProcess:
         if not self._asked:
             self._asked = True
             self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Ends it, when it has written its state."""
+        self.interrupt(signal.SIGTERM)
+        self._process.wait()
+        _ = self.has_ended

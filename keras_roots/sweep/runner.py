@@ -196,20 +196,22 @@ class Sweep:
         under_way: dict[int, RunProcess] = {}
         failed: list[str] = []
         with Signals() as signals:
-            while (waiting and not signals.is_set) or under_way:
-                while waiting and free and not signals.is_set:
-                    slot = free.pop(0)
-                    under_way[slot] = self._start(waiting.pop(0), slot, jobs)
-                if signals.received is not None:
-                    for child in under_way.values():
-                        child.interrupt(signals.received)
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-                for slot, child in list(under_way.items()):
-                    if child.has_ended:
-                        del under_way[slot]
+            try:
+                while (waiting and not signals.is_set) or under_way:
+                    while waiting and free and not signals.is_set:
+                        slot = free.pop(0)
+                        under_way[slot] = self._start(waiting.pop(0), slot, jobs)
+                    if signals.received is not None:
+                        for child in under_way.values():
+                            child.interrupt(signals.received)
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+                    for slot in [slot for slot, child in under_way.items() if child.has_ended]:
                         free.append(slot)
-                        self._take(child, failed)
+                        self._take(under_way.pop(slot), failed)
                         self._report_left(waiting, under_way)
+            finally:  # Whatever is raised, as by a full disk, no run stays behind.
+                for child in under_way.values():
+                    child.stop()
         if signals.received is not None:
             raise Interrupted(signals.received, len(self.rows))
         if failed:
