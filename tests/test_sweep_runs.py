@@ -18,8 +18,9 @@ from keras_roots import arrays, sweep
 from keras_roots.data import LabelledImages
 from keras_roots.sweep.processes import prepare, share_of_cores
 from keras_roots.sweep.rows import of_run
-from keras_roots.training import Config, train_and_evaluate, workdir
+from keras_roots.training import train_and_evaluate, workdir
 from tests import sample_images
+from tests.training_runs import digits_config
 
 ROOT = Path(keras_roots.__file__).parents[1]
 
@@ -28,22 +29,7 @@ ROOT = Path(keras_roots.__file__).parents[1]
 def make_base(tmp_path_factory):
     """24 images to train on, 15 held out."""
     folder = sample_images.digit_folders(tmp_path_factory.mktemp("digits"), validation=5)
-    return Config(
-        name="digits",
-        model="nin",
-        image_size=16,
-        resize=18,
-        mean=(60, 60, 60),
-        std=(90, 90, 90),
-        data_dir=str(folder),
-        mirror=False,
-        epochs=2,
-        batch_size=8,
-        base_batch_size=8,
-        learning_rate=0.02,
-        warmup_epochs=0,
-        deterministic=True,
-    )
+    return digits_config(folder, deterministic=True)
 
 
 @pytest.fixture(scope="module", name="finished")
@@ -116,10 +102,10 @@ def test_a_run_of_another_configuration_is_no_row(finished, base):
     assert read() is not None
     assert read(data_dir="elsewhere") is not None
     for values, message in (
-        ({"seed": 4}, "seed: 3, not 4"),
-        ({"network": "root-2"}, "root: 'root-1', not 'root-2'"),
-        ({"learning_rate": 0.03}, "learning_rate: 0.02, not 0.03"),
-        ({"data": {**data, "files": "others"}}, "data: files: .* not 'others'"),
+        ({"seed": 4}, "seed: 3 there, 4 now"),
+        ({"network": "root-2"}, "root: 'root-1' there, 'root-2' now"),
+        ({"learning_rate": 0.03}, "learning_rate: 0.02 there, 0.03 now"),
+        ({"data": {**data, "files": "others"}}, "data: files: .* there, 'others' now"),
     ):
         with pytest.raises(ValueError, match=f"dense-seed-3' holds a run of another.*{message}"):
             read(**values)

@@ -1,6 +1,5 @@
 """Runs on the JAX backend from their configuration to their model, TensorFlow not being there."""
 
-import csv
 import dataclasses
 import json
 import os
@@ -19,6 +18,7 @@ from keras_roots.training import Config, input_pipeline, sources, train_and_eval
 from keras_roots.training.on_jax import support
 from tests import jax_cases
 from tests.processes import python
+from tests.training_runs import rows, weights
 
 ROOT = Path(keras_roots.__file__).parents[1]
 FILES = {
@@ -49,18 +49,6 @@ def make_folder(tmp_path_factory):
 @pytest.fixture(scope="module", name="told")
 def make_told(folder):
     return json.loads((folder / "told.json").read_text())
-
-
-def rows(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if name != "images_per_second"}
-            for row in csv.DictReader(file)
-        ]
-
-
-def weights(folder):
-    return keras.models.load_model(folder / "model.keras", safe_mode=True).get_weights()
 
 
 def bits(folder):

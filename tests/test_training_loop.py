@@ -1,5 +1,4 @@
 import contextlib
-import csv
 import dataclasses
 import json
 import os
@@ -13,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 from keras_roots.training import (
-    Config,
     DivergedError,
     Interrupted,
     sources,
@@ -24,6 +22,7 @@ from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.dry_run import run as dry_run
 from keras_roots.training.signals import Signals
 from tests import sample_images
+from tests.training_runs import digits_config, rows, weights
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -34,24 +33,7 @@ def make_folder(tmp_path_factory):
 @pytest.fixture(scope="module", name="config")
 def make_config(folder):
     """24 images to train on, 15 held out."""
-    return Config(
-        name="digits",
-        model="nin",
-        root="4",
-        image_size=16,
-        resize=18,
-        mean=(60, 60, 60),
-        std=(90, 90, 90),
-        data_dir=str(folder),
-        mirror=False,
-        epochs=2,
-        batch_size=8,
-        base_batch_size=8,
-        learning_rate=0.02,
-        warmup_epochs=0,
-        ema_decay=0.5,
-        checkpoint_every=2,
-    )
+    return digits_config(folder, root="4", ema_decay=0.5, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module", name="whole")
@@ -61,18 +43,6 @@ def make_whole(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     summary = train_and_evaluate(config, folder, report=lines.append)
     return folder, summary, lines
-
-
-def rows(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if name != "images_per_second"}
-            for row in csv.DictReader(file)
-        ]
-
-
-def weights(folder):
-    return keras.models.load_model(folder / "model.keras", safe_mode=True).get_weights()
 
 
 def test_what_a_run_leaves(whole, config):

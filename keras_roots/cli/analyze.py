@@ -9,6 +9,7 @@ from keras_roots.cli.options import (
     add_image_size,
     add_labelled_images,
     add_preprocessing,
+    add_resize,
     formatted,
     name_unread,
     to_stderr,
@@ -38,13 +39,7 @@ def add(commands) -> None:
         help="at most so many, drawn evenly over the split; 0 for all (default: %(default)s)",
     )
     add_preprocessing(command, "none")
-    command.add_argument(
-        "--resize",
-        type=int,
-        metavar="PIXELS",
-        help="shorter side of an image before the crop (default: 256/224 of the image size, which "
-        "is 256 for 224; the image size itself below 64)",
-    )
+    add_resize(command)
     add_image_size(command)
     add_batch_size(command)
     command.add_argument(

@@ -80,6 +80,12 @@ def add_classifier(command, *, tflite: bool = True) -> None:
     command.add_argument("model", help=f"a file that model.save wrote, model.keras{of_tflite}")
     said = "what a TFLite file says, else " if tflite else ""
     add_preprocessing(command, None, f"{said}none")
+    add_resize(command, said)
+    add_image_size(command)
+
+
+def add_resize(command, said: str = "") -> None:
+    """How images are brought to a size; `said` is what comes before the default."""
     command.add_argument(
         "--resize",
         type=int,
@@ -87,7 +93,6 @@ def add_classifier(command, *, tflite: bool = True) -> None:
         help=f"shorter side of an image before the crop (default: {said}256/224 of the image size, "
         "which is 256 for 224; the image size itself below 64)",
     )
-    add_image_size(command)
 
 
 def add_labelled_images(command) -> None:

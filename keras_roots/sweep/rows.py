@@ -11,6 +11,7 @@ from keras_roots.files import replacing
 from keras_roots.sweep.experiment import Run
 from keras_roots.training import history
 from keras_roots.training.config import from_json
+from keras_roots.training.workdir import differences_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +86,7 @@ def of_run(
         there = from_json(json.dumps(summary["config"]))
         if there.max_steps:  # It ended before its time.
             return None
-        differences = {
-            n: f"{a!r}, not {b!r}" for n, (a, b) in there.differences(run.config).items()
-        }
-        differences |= {
-            f"data: {name}": f"{summary['data'].get(name)!r}, not {value!r}"
-            for name, value in data.items()
-            if summary["data"].get(name) != value
-        }
+        differences = differences_of(there, run.config, summary["data"], data)
         conditions = summary["conditions"]
         epochs = history.read(folder / "history.csv")
         row = Row(

@@ -25,6 +25,7 @@ from keras_roots.sweep.processes import RunProcess, prepare, share_of_cores
 from keras_roots.training.config import Config, replaced
 from keras_roots.training.progress import duration
 from keras_roots.training.signals import Signals
+from keras_roots.training.workdir import differences_of
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _PREPARED = "sweep.json"
@@ -140,15 +141,7 @@ class Sweep:
         now = replaced(
             self.experiment.base, {name: getattr(there["config"], name) for name in VARIED}
         )
-        differences = {
-            name: f"{a!r} there, {b!r} now"
-            for name, (a, b) in there["config"].differences(now).items()
-        }
-        differences |= {
-            f"data: {name}": f"{there['data'].get(name)!r} there, {value!r} now"
-            for name, value in data.items()
-            if there["data"].get(name) != value
-        }
+        differences = differences_of(there["config"], now, there["data"], data)
         if backend and there["backend"] != backend:
             differences["backend"] = f"{there['backend']!r} there, {backend!r} now"
         if differences:

@@ -3,6 +3,7 @@
 `loop` computes them with TensorFlow, `on_jax.loop` with JAX.
 """
 
+import abc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 import keras
 import numpy as np
 
+from keras_roots.machine import cores_allowed
 from keras_roots.measure import conditions
 from keras_roots.training import input_pipeline, network, optimization, plan, sources
 from keras_roots.training.config import Config
@@ -60,7 +62,7 @@ class State(Protocol):
     def close(self) -> None: ...
 
 
-class Run:
+class Run(abc.ABC):
     """One run, from where it was interrupted to its end.
 
     Args:
@@ -135,17 +137,17 @@ class Run:
         """Of what computes, beside those of `measure.conditions`."""
         return {}
 
+    @abc.abstractmethod
     def _train_epoch(self) -> None:
         """Goes on to the end of the epoch, or of the run if that comes first."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _evaluate(self) -> dict[str, float]:
         """Mean loss, top-1 and top-5 accuracy on the held-out images.
 
         Raises:
             Interrupted: a signal came; the epoch is evaluated when the run goes on.
         """
-        raise NotImplementedError
 
     def _learning_rate(self, step: int) -> float:
         return float(np.asarray(self.schedule(step)))
@@ -251,7 +253,10 @@ class Run:
             "config": self.config.as_dict(),
             "data": {"name": self.source.name, **self.source.fingerprint()},
             "conditions": conditions(
-                **self._versions(), devices=self.devices, batch_size=self.config.batch_size
+                cores_allowed=cores_allowed(),
+                **self._versions(),
+                devices=self.devices,
+                batch_size=self.config.batch_size,
             ),
             "updates": state.step,
             "epochs": state.epochs,

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,7 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
             f"checkpoints {backend!r} cannot go on from. Set KERAS_BACKEND={before}, or give "
             "another work directory."
         )
-    differences = {
-        name: f"{before!r} there, {now!r} now"
-        for name, (before, now) in there.differences(config).items()
-    }
-    differences |= {
-        f"data: {name}": f"{data.get(name)!r} there, {now!r} now"
-        for name, now in source.fingerprint().items()
-        if data.get(name) != now
-    }
+    differences = differences_of(there, config, data, source.fingerprint())
     if differences:
         listed = "; ".join(f"{name}: {values}" for name, values in differences.items())
         raise ValueError(
@@ -72,6 +64,26 @@ def check(workdir: Path, config: Config, source: Source) -> bool:
             "Give another one, or the same configuration to go on."
         )
     return True
+
+
+def differences_of(
+    there: Config, config: Config, data_there: Mapping[str, Any], data: Mapping[str, Any]
+) -> dict[str, str]:
+    """What tells one run's configuration and data from another's, in words, by name.
+
+    Args:
+        there, config: both configurations.
+        data_there, data: fingerprints of both data; of the second, what is to be compared.
+    """
+    differences = {
+        name: f"{before!r} there, {now!r} now"
+        for name, (before, now) in there.differences(config).items()
+    }
+    return differences | {
+        f"data: {name}": f"{data_there.get(name)!r} there, {now!r} now"
+        for name, now in data.items()
+        if data_there.get(name) != now
+    }
 
 
 def _data(workdir: Path) -> dict[str, Any]:

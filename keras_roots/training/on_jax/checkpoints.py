@@ -80,7 +80,7 @@ class Checkpoints:
             present = _present(folder)
             new = folder / f"ckpt-{max(map(_number, present), default=0) + 1}.npz"
             with replacing(new) as path:
-                np.savez(path, allow_pickle=False, **numbers, **self._steps.arrays())
+                np.savez(path, **numbers, **self._steps.arrays())  # type: ignore[arg-type]
         except OSError as error:
             raise NotWrittenError(
                 f"The checkpoint of update {self.step} could not be written to '{folder}': "
