@@ -25,8 +25,8 @@ from unittest import mock
 import keras
 
 from keras_roots import graph
+from keras_roots.reporting.tables import Table
 from keras_roots.strides import Stride, output_strides, stride_text
-from keras_roots.tables import Table
 
 Convention = Literal["plain", "paper"]
 _CONVENTIONS = ("plain", "paper")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_roots.cost import Cost, LayerCost, shape_text
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras
-from keras_roots.tables import Table
 
 # A table's columns of numbers: their heading, and the number of a LayerCost, StageCost or Cost.
 # MACs are multiply-accumulates, of one image.

@@ -17,7 +17,7 @@ import numpy as np
 from keras_roots import intervals, prepared
 from keras_roots.classifier import Classifier, are_probabilities, checked_resize
 from keras_roots.reporting import silent
-from keras_roots.tables import Table
+from keras_roots.reporting.tables import Table
 from keras_roots.training import Config, input_pipeline, sources
 from keras_roots.training.split import evenly
 

@@ -6,7 +6,7 @@ import pytest
 
 import keras_roots
 from keras_roots import cost, cost_report
-from keras_roots.tables import Table
+from keras_roots.reporting.tables import Table
 
 
 @pytest.fixture(scope="module", name="costs")

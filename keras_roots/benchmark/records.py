@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_roots.benchmark.ratios import Ratio, ratio_of_medians
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 
 FORMAT = 1
 

@@ -181,7 +181,7 @@ def _add_precision(command) -> None:
 def _build(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.building import building
     from keras_roots.measure import conditions, describe
-    from keras_roots.tables import Table
+    from keras_roots.reporting.tables import Table
 
     results = building(
         arguments.model,

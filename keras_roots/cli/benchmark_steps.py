@@ -243,8 +243,8 @@ def _lowerings(arguments: argparse.Namespace) -> int:
 
 def _accelerator(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accelerator
-    from keras_roots.files import results_folder
     from keras_roots.models import network
+    from keras_roots.reporting.files import results_folder
 
     network(arguments.model)  # Raises if it is unknown.
     folder = results_folder(arguments.output, overwrite=True)  # What is there is kept.

@@ -254,7 +254,7 @@ def _format(arguments: argparse.Namespace) -> str:
 def _check(arguments: argparse.Namespace, kind: str) -> None:
     """Raises for what can be told before a model is built."""
     from keras_roots.export import calibration
-    from keras_roots.files import refuse_existing, require_writable
+    from keras_roots.reporting.files import refuse_existing, require_writable
 
     if kind not in ("savedmodel", "xla"):
         require_folder(arguments.output)

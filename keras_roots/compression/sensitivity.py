@@ -21,8 +21,8 @@ from keras_roots import graph
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.compression.sensitivity_results import Row, Sensitivity
 from keras_roots.reporting import silent
+from keras_roots.reporting.progress import duration
 from keras_roots.requirements import require_tensorflow
-from keras_roots.training.progress import duration
 
 _BITS = (2, 8)
 _SECONDS_PER_LINE = 10

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from keras_roots.cost_report import require_plot
-from keras_roots.files import replacing
-from keras_roots.tables import Table
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
 
 LEVEL = 0.05
 UNCERTAIN = "~"

@@ -20,10 +20,10 @@ import numpy as np
 from keras_roots.export.convert import PRECISIONS, Precision, convert
 from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.files import replacing
 from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import measured
 from keras_roots.measure import Timings, conditions, interleaved
+from keras_roots.reporting.files import replacing
 
 _FORMAT = 1
 # What must be equal for a measurement to hold.

@@ -8,7 +8,7 @@ from keras_roots import graph
 from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import choice
 from keras_roots.lowering.passes import DIRECTIONS
-from keras_roots.tables import Table
+from keras_roots.reporting.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 
 from keras_roots.cost import cost
-from keras_roots.files import require_writable
+from keras_roots.reporting.files import require_writable
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow_or_jax
-from keras_roots.tables import Table
 from keras_roots.training import (
     input_pipeline,
     network,

@@ -14,10 +14,10 @@ import numpy as np
 
 from keras_roots.machine import cores_allowed
 from keras_roots.measure import conditions
+from keras_roots.reporting.progress import Progress, duration
 from keras_roots.training import input_pipeline, network, optimization, plan, sources
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History
-from keras_roots.training.progress import Progress, duration
 from keras_roots.training.results import Results, Trained
 from keras_roots.training.signals import Signals
 from keras_roots.training.steps import SUMS

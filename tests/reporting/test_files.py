@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_roots.files import (
+from keras_roots.reporting.files import (
     refuse_existing,
     replacing,
     replacing_folder,

@@ -9,6 +9,10 @@ import keras
 _SECONDS_BETWEEN_LINES = 60.0
 
 
+def silent(_line: str) -> None:
+    """Takes a line of progress that nobody asked for."""
+
+
 def _print(line: str) -> None:
     print(line, flush=True)
 
