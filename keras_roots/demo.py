@@ -18,11 +18,11 @@ from keras_roots import data, intervals
 from keras_roots.benchmark import litert
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite
-from keras_roots.measure import Timings, conditions, describe
 from keras_roots.models import RootNIN
 from keras_roots.reporting.files import refuse_contents, replacing, results_folder
 from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.timing.measure import Timings, conditions, describe
 from keras_roots.topology import Topology, as_topology
 
 _IMAGES_TO_VERIFY = 100

@@ -8,7 +8,7 @@ import pytest
 import keras_roots
 from keras_roots import data, demo
 from keras_roots.export.artifact import Artifact, Comparison
-from keras_roots.measure import Timings
+from keras_roots.timing.measure import Timings
 
 
 def test_the_whole_job_on_a_few_images(tmp_path, capsys):

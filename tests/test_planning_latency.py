@@ -6,10 +6,10 @@ import keras
 import pytest
 
 from keras_roots import planning
-from keras_roots.benchmark.ratios import Ratio
 from keras_roots.benchmark.records import Record, Session
 from keras_roots.planning import latency, report
 from keras_roots.planning.plot import plot
+from keras_roots.timing.ratios import Ratio
 from tests.sample_models import small_model
 
 QUICK = planning.Timing(rounds=2, per_turn=3)

@@ -9,7 +9,7 @@ from keras_roots.benchmark import accelerator, lowerings, steps
 from keras_roots.layers import GroupedConv2D
 from keras_roots.lowering import choice, measured
 from keras_roots.lowering.passes import DIRECTIONS
-from keras_roots.measure import Timings
+from keras_roots.timing.measure import Timings
 from keras_roots.topology import root
 from tests.processes import python
 

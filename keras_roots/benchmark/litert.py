@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.measure import Timings, interleaved
+from keras_roots.timing.measure import Timings, interleaved
 
 
 def latency(

@@ -156,7 +156,7 @@ def _networks(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accuracies, networks, networks_plot, networks_table, records
     from keras_roots.benchmark.networks_plan import plan
     from keras_roots.cli.models import check_factory_options, load
-    from keras_roots.measure import describe
+    from keras_roots.timing.measure import describe
 
     for path in (arguments.output, arguments.csv):
         if path is not None:

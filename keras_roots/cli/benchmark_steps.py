@@ -169,7 +169,7 @@ def _add_grid(command) -> None:
 def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import steps
     from keras_roots.cli.models import check_factory_options
-    from keras_roots.measure import conditions, describe
+    from keras_roots.timing.measure import conditions, describe
 
     if arguments.output is not None:
         require_folder(arguments.output)
@@ -209,8 +209,8 @@ def _steps(arguments: argparse.Namespace) -> int:
 
 def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import lowerings
-    from keras_roots.measure import conditions, describe
     from keras_roots.models import build, network
+    from keras_roots.timing.measure import conditions, describe
 
     if arguments.output is not None:
         require_folder(arguments.output)

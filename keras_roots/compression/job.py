@@ -48,10 +48,10 @@ from keras_roots.compression.weights import weights_of_file
 from keras_roots.cost import cost
 from keras_roots.export import export_tflite
 from keras_roots.export.operator_check import delegation
-from keras_roots.measure import conditions
 from keras_roots.reporting.files import replacing
 from keras_roots.requirements import require_extras
 from keras_roots.tflite_classifier import TFLiteClassifier
+from keras_roots.timing.measure import conditions
 from keras_roots.training.workdir import alone
 
 _CALIBRATION_IMAGES = 500

@@ -22,8 +22,8 @@ from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
 from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import measured
-from keras_roots.measure import Timings, conditions, interleaved
 from keras_roots.reporting.files import replacing
+from keras_roots.timing.measure import Timings, conditions, interleaved
 
 _FORMAT = 1
 # What must be equal for a measurement to hold.
@@ -66,7 +66,7 @@ class Measurements:
     """Measurements of one machine.
 
     Attributes:
-        conditions: what they hold for, see `keras_roots.measure.conditions`.
+        conditions: what they hold for, see `keras_roots.timing.measure.conditions`.
         rows: in the order measured.
     """
 

@@ -12,9 +12,9 @@ from typing import Any, NoReturn, Protocol
 import keras
 import numpy as np
 
-from keras_roots.machine import cores_allowed
-from keras_roots.measure import conditions
 from keras_roots.reporting.progress import Progress, duration
+from keras_roots.timing.machine import cores_allowed
+from keras_roots.timing.measure import conditions
 from keras_roots.training import input_pipeline, network, optimization, plan, sources
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History

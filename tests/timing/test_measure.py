@@ -1,4 +1,4 @@
-from keras_roots.measure import Timings, conditions, describe, interleaved
+from keras_roots.timing.measure import Timings, conditions, describe, interleaved
 
 
 def test_candidates_take_turns_and_the_order_rotates():

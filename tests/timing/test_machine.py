@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from keras_roots import machine
+from keras_roots.timing import machine
 
 
 def test_flags_that_matter(tmp_path):

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from keras_roots.measure import environment_of_cpu
+from keras_roots.timing.measure import environment_of_cpu
 
 # Of an x86 processor, those that kernels of convolutions are written for.
 _FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16",

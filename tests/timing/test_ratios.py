@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_roots.benchmark.ratios import FEWEST_ROUNDS, Ratio, ratio_of_medians
+from keras_roots.timing.ratios import FEWEST_ROUNDS, Ratio, ratio_of_medians
 
 
 def rounds(rng, center, noise, drift, per_turn=5):
