@@ -10,8 +10,8 @@ from collections.abc import Callable
 import keras
 
 from keras_roots.initializers import CompoundHeNormal
-from keras_roots.layer_shape import LayerShape, Padding, same_padding
 from keras_roots.lowering import choice, passes, ways
+from keras_roots.lowering.layer_shape import LayerShape, Padding, same_padding
 from keras_roots.normalization import FusedBatchNormalization
 from keras_roots.topology import filter_groups
 

@@ -11,7 +11,7 @@ from keras_roots.export.inference_graph import (
     Subsampling,
     inference_graph,
 )
-from keras_roots.layer_shape import same_padding
+from keras_roots.lowering.layer_shape import same_padding
 from keras_roots.normalization import FusedBatchNormalization
 from tests import reference
 from tests.sample_models import randomized

@@ -26,7 +26,7 @@ from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
 from keras_roots.export.tuning import random_convolution
-from keras_roots.layer_shape import LayerShape
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
 from keras_roots.reporting import silent
 from keras_roots.reporting.files import replacing

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from keras_roots.export import tuning
 from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import Convolution, InferenceGraph
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import ways
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.reporting import silent
 
 POLICIES = ("auto", "tuned", "native")

@@ -20,8 +20,8 @@ import numpy as np
 from keras_roots.export.convert import PRECISIONS, Precision, convert
 from keras_roots.export.inference_graph import Convolution
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import measured
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.reporting.files import replacing
 from keras_roots.timing.measure import Timings, conditions, interleaved
 

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 
 from keras_roots import graph
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import choice
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
 from keras_roots.reporting.tables import Table
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import keras_roots
 from keras_roots import lowering
-from keras_roots.layer_shape import LayerShape
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.lowering import choice, measured, report, ways
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
 from tests.processes import python
 
@@ -188,7 +188,7 @@ def test_without_onednn():
     program = GRADIENTS_EQUAL_THE_LOOP.format(dtypes="('float32', 'bfloat16')")
     program += """
 import tensorflow as tf
-from tests.test_lowering_choice import plan_of
+from tests.lowering.test_choice import plan_of
 assert plan_of("channels_last").forward == "split"
 """
     python(program, TF_ENABLE_ONEDNN_OPTS="0")
