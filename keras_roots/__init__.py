@@ -6,9 +6,10 @@ Efficiency with Hierarchical Filter Groups", arXiv:1605.06489.
 
 import importlib.metadata
 
-from keras_roots import auxiliary_heads, initializers, layers, lowering, optimizers, topology
+from keras_roots import auxiliary_heads, layers, lowering, topology
 from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.cost import Cost, LayerCost, cost
+from keras_roots.layers import initializers, optimizers
 from keras_roots.models import (
     RootAlexNet,
     RootGoogLeNet,

@@ -5,9 +5,9 @@ import math
 import keras
 
 from keras_roots.clone import clone, copy_state, plain_copy
-from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.layers.initializers import CompoundHeNormal
+from keras_roots.layers.normalization import FusedBatchNormalization
 
 _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
     Conv2D: keras.layers.Conv2D,

@@ -23,7 +23,7 @@ import numpy as np
 
 from keras_roots import graph
 from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.layers.normalization import FusedBatchNormalization
 
 _RESTARTS = 3
 _SEED = 0

@@ -127,7 +127,7 @@ def kinds_that_tf_keras_computes_as_keras_does():
     x = inputs = keras.Input(IMAGE)
     x = layers.convolution(8, 3, groups=2, padding="same")(x)
     for layer in (
-        keras_roots.normalization.LocalResponseNormalization(),
+        keras_roots.layers.normalization.LocalResponseNormalization(),
         keras.layers.PReLU(),
         keras.layers.LayerNormalization(),
         keras.layers.UpSampling2D(),

@@ -55,7 +55,7 @@ assert not bool(steps.is_finite())
 """
 NORMALIZATION = """
 import keras, numpy as np, tensorflow as tf
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.layers.normalization import FusedBatchNormalization
 from keras_roots.training import Config, strategies
 config = Config(strategy="mirrored", devices=2, logical_cpus=True)
 strategy = strategies.make(config)

@@ -11,8 +11,8 @@ from keras_roots.export.inference_graph import (
     Subsampling,
     inference_graph,
 )
+from keras_roots.layers.normalization import FusedBatchNormalization
 from keras_roots.lowering.layer_shape import same_padding
-from keras_roots.normalization import FusedBatchNormalization
 from tests import reference
 from tests.sample_models import randomized
 

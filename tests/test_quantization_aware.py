@@ -14,7 +14,7 @@ from keras_roots.compression.legacy import libraries
 from keras_roots.compression.quantization import quantize_aware
 from keras_roots.compression.weights import kernels_of
 from keras_roots.export import flatbuffer
-from keras_roots.normalization import LocalResponseNormalization
+from keras_roots.layers.normalization import LocalResponseNormalization
 from tests.reference import run_tflite
 from tests.tiny_networks import (
     GROUPS,

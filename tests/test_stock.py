@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots.initializers import CompoundHeNormal
 from keras_roots.layers import GroupedConv2D
+from keras_roots.layers.initializers import CompoundHeNormal
 
 
 def test_the_same_outputs_names_and_weights():

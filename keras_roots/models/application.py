@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from keras_roots import convolutions
-from keras_roots.initializers import CompoundHeNormal
+from keras_roots.layers.initializers import CompoundHeNormal
 from keras_roots.topology import IndivisibleError, RootLike, as_topology, working_degrees
 
 _WEIGHT_FILES = (".weights.h5", ".keras")

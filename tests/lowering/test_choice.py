@@ -15,7 +15,7 @@ from tests.processes import python
 
 GRADIENTS_EQUAL_THE_LOOP = """
 import numpy as np
-from tests.test_layers import check
+from tests.layers.test_convolution import check
 for data_format in ("channels_last", "channels_first"):
     for dtype in {dtypes}:
         for compiled in (False, True):
@@ -170,7 +170,7 @@ def test_distributed_over_two_replicas():
     program = """
 import keras, numpy as np, tensorflow as tf
 from keras_roots.layers import GroupedConv2D
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.layers.normalization import FusedBatchNormalization
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import keras_roots
 from keras_roots.layers import Conv2D, batch_normalization, root_module
+from keras_roots.layers.optimizers import SGD
 from keras_roots.lowering import choice, passes, ways
-from keras_roots.optimizers import SGD
 from tests import reference
 from tests.processes import python
 

@@ -5,8 +5,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_roots import normalization
-from keras_roots.normalization import FusedBatchNormalization, LocalResponseNormalization
+from keras_roots.layers import normalization
+from keras_roots.layers.normalization import FusedBatchNormalization, LocalResponseNormalization
 from tests.processes import python
 
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 4e-3, "mixed_bfloat16": 3e-2, "float64": 1e-12}
@@ -88,7 +88,7 @@ def test_inside_an_xla_compilation_sums_are_staged(monkeypatch):
 
 JAX = """
 import jax, keras, numpy as np
-from keras_roots.normalization import FusedBatchNormalization
+from keras_roots.layers.normalization import FusedBatchNormalization
 
 rng = np.random.default_rng(0)
 x, d = (rng.normal(2, 3, size=(4, 5, 6, 7)).astype("float32") for _ in "xd")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.optimizers import SGD
+from keras_roots.layers.optimizers import SGD
 
 
 @hypothesis.given(

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_roots.initializers import CompoundHeNormal
+from keras_roots.layers.initializers import CompoundHeNormal
 
 
 def test_fan_out_of_equal_filter_groups_is_that_of_the_whole_layer():
