@@ -6,8 +6,7 @@ Efficiency with Hierarchical Filter Groups", arXiv:1605.06489.
 
 import importlib.metadata
 
-from keras_roots import auxiliary_heads, layers, lowering, topology
-from keras_roots.auxiliary_heads import without_auxiliary_heads
+from keras_roots import layers, lowering, topology
 from keras_roots.cost import Cost, LayerCost, cost
 from keras_roots.layers import initializers, optimizers
 from keras_roots.models import (
@@ -31,9 +30,11 @@ from keras_roots.models import (
     list_models,
 )
 from keras_roots.rootify import Plan, plan, rootify
-from keras_roots.stock import to_stock
+from keras_roots.surgery import auxiliary_heads
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery.stock import to_stock
+from keras_roots.surgery.transfer import transfer_weights
 from keras_roots.topology import Topology, column, root, tree
-from keras_roots.transfer import transfer_weights
 
 try:
     __version__ = importlib.metadata.version("keras_roots")

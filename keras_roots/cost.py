@@ -24,9 +24,9 @@ from unittest import mock
 
 import keras
 
-from keras_roots import graph
 from keras_roots.reporting.tables import Table
-from keras_roots.strides import Stride, output_strides, stride_text
+from keras_roots.surgery import graph
+from keras_roots.surgery.strides import Stride, output_strides, stride_text
 
 Convention = Literal["plain", "paper"]
 _CONVENTIONS = ("plain", "paper")

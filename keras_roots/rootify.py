@@ -27,12 +27,12 @@ from typing import Literal
 
 import keras
 
-from keras_roots import convolutions
-from keras_roots.clone import clone, copy_adapted_state, copy_state, plain_copy
 from keras_roots.cost import cost
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.reporting import tables
-from keras_roots.strides import stride_text
+from keras_roots.surgery import convolutions
+from keras_roots.surgery.clone import clone, copy_adapted_state, copy_state, plain_copy
+from keras_roots.surgery.strides import stride_text
 from keras_roots.topology import (
     RootLike,
     Topology,

@@ -10,7 +10,7 @@ import pytest
 from keras_roots import models
 from keras_roots.compression.distillation import distill
 from keras_roots.compression.fine_tuning import FineTuning
-from keras_roots.logits import copy_with_logits
+from keras_roots.surgery.logits import copy_with_logits
 from keras_roots.training import Config
 from keras_roots.training.loop import DivergedError, Interrupted
 from tests.colour_models import colour_folders

@@ -10,7 +10,7 @@ import keras_roots
 from keras_roots import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.models import network
-from keras_roots.strides import output_strides
+from keras_roots.surgery.strides import output_strides
 from tests.sample_models import randomized
 
 

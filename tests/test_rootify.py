@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import convolutions, cost, plan, rootify
+from keras_roots import cost, plan, rootify
+from keras_roots.surgery import convolutions
 from tests.sample_models import Scale, elaborate_model, groups_of, quietly, small_model
 
 SLOW = (

@@ -32,7 +32,7 @@ from keras_roots.reporting import silent
 from keras_roots.reporting.files import replacing
 from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.stock import to_stock
+from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 

@@ -30,7 +30,7 @@ class Row:
     """What one change of one kernel does.
 
     Attributes:
-        layer: its path; see `keras_roots.graph.Call`. Of a separable
+        layer: its path; see `keras_roots.surgery.graph.Call`. Of a separable
             convolution's two kernels, "path (depthwise)" and "path (pointwise)".
         groups: filter groups of the convolution; 1 of a Dense layer.
         parameters: of the kernel.

@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 
-from keras_roots import graph
 from keras_roots.lowering import choice
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
@@ -16,7 +15,7 @@ class Explanation:
     """What one layer gets.
 
     Attributes:
-        layer: its path, see `keras_roots.graph.Call`.
+        layer: its path, see `keras_roots.surgery.graph.Call`.
         shape: its shape.
         choices: for each direction of `passes.DIRECTIONS`.
     """
@@ -38,6 +37,7 @@ def explain(model: keras.Model, context: str = "tensorflow-cpu") -> list[Explana
         ValueError: unknown context, or a model of another kind.
     """
     from keras_roots.layers import Conv2D
+    from keras_roots.surgery import graph
 
     choice.check_context(context)
     found = []

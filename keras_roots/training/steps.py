@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_roots.auxiliary_heads import loss_weights
+from keras_roots.surgery.auxiliary_heads import loss_weights
 from keras_roots.training import augmentation
 from keras_roots.training.config import Config
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_roots import graph, strides
+from keras_roots.surgery import graph, strides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Convolution:
     """A convolution in a model's graph.
 
     Attributes:
-        path: see `keras_roots.graph.Call`.
+        path: see `keras_roots.surgery.graph.Call`.
         layer: its layer.
         channels, filters: of a `Conv2D`; 0 of other kinds.
         stride: output stride, (down, across), of its first call, or None.

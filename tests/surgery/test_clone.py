@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_roots import plan, rootify
-from keras_roots.stock import to_stock
+from keras_roots.surgery.stock import to_stock
 from tests.sample_models import (
     elaborate_inputs,
     elaborate_model,

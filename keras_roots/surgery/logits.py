@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph as graphs
-from keras_roots.clone import clone, copy_state, plain_copy
+from keras_roots.surgery import graph as graphs
+from keras_roots.surgery.clone import clone, copy_state, plain_copy
 
 # Largest difference of a probability: sums in other orders.
 _TOLERANCE = 1e-4

@@ -4,10 +4,10 @@ import math
 
 import keras
 
-from keras_roots.clone import clone, copy_state, plain_copy
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.layers.initializers import CompoundHeNormal
 from keras_roots.layers.normalization import FusedBatchNormalization
+from keras_roots.surgery.clone import clone, copy_state, plain_copy
 
 _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {
     Conv2D: keras.layers.Conv2D,

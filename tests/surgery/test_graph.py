@@ -2,7 +2,8 @@ import keras
 import pytest
 
 import keras_roots
-from keras_roots import cost, graph, plan
+from keras_roots import cost, plan
+from keras_roots.surgery import graph
 from tests.sample_models import Scale, elaborate_model, groups_of, quietly, small_model
 
 

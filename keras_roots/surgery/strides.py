@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_roots import graph
+from keras_roots.surgery import graph
 
 Stride = tuple[Fraction, Fraction]
 

@@ -14,7 +14,7 @@ from unittest import mock
 
 import keras
 
-from keras_roots import graph
+from keras_roots.surgery import graph
 
 
 def clone(
