@@ -355,8 +355,8 @@ def _operators(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report
     from keras_roots.benchmark import relative_plot
+    from keras_roots.cost import report as cost_report
 
     cost_report.require_plot(arguments.output)
     rows = [row for file in arguments.file for row in relative_plot.read(file)]

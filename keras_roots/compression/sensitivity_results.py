@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.cost_report import require_plot
+from keras_roots.cost.report import require_plot
 from keras_roots.reporting.files import replacing
 from keras_roots.reporting.tables import Table
 

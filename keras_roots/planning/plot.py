@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_roots.cost_report import require_plot
+from keras_roots.cost.report import require_plot
 from keras_roots.planning.pareto import pareto
 from keras_roots.planning.recommendation import Recommendation, shares
 from keras_roots.reporting.files import replacing

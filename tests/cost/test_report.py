@@ -5,7 +5,8 @@ import keras
 import pytest
 
 import keras_roots
-from keras_roots import cost, cost_report
+from keras_roots import cost
+from keras_roots.cost import report as cost_report
 from keras_roots.reporting.tables import Table
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from keras_roots.cost import Cost, LayerCost, shape_text
+from keras_roots.cost.count import Cost, LayerCost, shape_text
 from keras_roots.reporting.files import replacing
 from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras
