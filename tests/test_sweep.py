@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from keras_roots import topology
-from keras_roots.paper_results import RESULTS
+from keras_roots.paper.results import RESULTS
 from keras_roots.sweep import PAPER, Experiment, comparison, figures, rows
 from keras_roots.sweep.experiment import identity, parsed_networks
 from keras_roots.training import Config

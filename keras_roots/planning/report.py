@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Iterable
 
-from keras_roots.paper_results import FORMS, RESULTS
+from keras_roots.paper.results import FORMS, RESULTS
 from keras_roots.planning.candidates import Candidate
 from keras_roots.planning.recommendation import RESOLUTION, Recommendation, shares
 from keras_roots.reporting.files import replacing

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_roots import topology
-from keras_roots.paper_results import RESULTS, Result
+from keras_roots.paper.results import RESULTS, Result
 from keras_roots.reporting.progress import duration
 from keras_roots.reporting.tables import Table
 from keras_roots.sweep.experiment import DENSE

@@ -1,7 +1,8 @@
 import pytest
 
-from keras_roots import paper, paper_results
 from keras_roots.models import list_models
+from keras_roots.paper import counts
+from keras_roots.paper import results as paper_results
 from keras_roots.topology import parse
 
 
@@ -15,7 +16,7 @@ def test_names_are_those_of_the_registry_and_of_topologies():
 
 def test_they_are_of_the_networks_whose_counts_are_published():
     for network, results in paper_results.RESULTS.items():
-        published = {each.name for each in paper._TABLES[network].variants}
+        published = {each.name for each in counts._TABLES[network].variants}
         named = {name.replace("dense", "original").replace("column-", "col-") for name in results}
         assert named <= published
 
