@@ -205,7 +205,7 @@ def rootify(
         for source, target in pairs:
             copy_adapted_state(source, target)
     else:
-        from keras_roots import warm_start
+        from keras_roots.rootify import warm_start
 
         permuted = warm_start.permuted_weights(model, groups) if weights == "permuted" else {}
         kept = warm_start.Share()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import rootify, warm_start
-from keras_roots.rootify import _plan
+from keras_roots import rootify
+from keras_roots.rootify import warm_start
+from keras_roots.rootify.grouping import _plan
 from tests.sample_models import randomized
 
 
