@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots import intervals, prepared
+from keras_roots import intervals
 from keras_roots.classifier import Classifier, are_probabilities, checked_resize
+from keras_roots.data import input_pipeline, prepared, sources
+from keras_roots.data.split import evenly
 from keras_roots.reporting import silent
 from keras_roots.reporting.tables import Table
-from keras_roots.training import Config, input_pipeline, sources
-from keras_roots.training.split import evenly
+from keras_roots.training import Config
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
 _SECONDS_PER_LINE = 10

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_roots.classifier import Classifier, are_probabilities, checked_resize
+from keras_roots.data import images, sources
 from keras_roots.reporting.tables import Table
-from keras_roots.training import images, sources
 
 _PHOTOS_AT_ONCE = 32
 

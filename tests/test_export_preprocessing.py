@@ -7,9 +7,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_roots.data.images import centre_box
 from keras_roots.export import Preprocessing, export_tflite
 from keras_roots.export import preprocessing as inside
-from keras_roots.training.images import centre_box
 from tests.reference import run_tflite
 
 

@@ -14,11 +14,12 @@ from keras_roots.compression.fine_tuning import FineTuning, Trainee
 from keras_roots.compression.pruning import prune
 from keras_roots.compression.quantization import quantize_aware
 from keras_roots.compression.tuned import tune
+from keras_roots.data import input_pipeline
+from keras_roots.data.sources import Source, Split
 from keras_roots.layers import GroupedConv2D
-from keras_roots.training import Config, input_pipeline
+from keras_roots.training import Config
 from keras_roots.training.loop import DivergedError, Interrupted
 from keras_roots.training.signals import Signals
-from keras_roots.training.sources import Source, Split
 from tests.tiny_networks import (
     CLASSES,
     SIZE,

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import arrays, sweep
-from keras_roots.data import LabelledImages
+from keras_roots import sweep
+from keras_roots.data import LabelledImages, arrays
 from keras_roots.sweep.processes import prepare, share_of_cores
 from keras_roots.sweep.rows import of_run
 from keras_roots.training import train_and_evaluate, workdir

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import keras_roots
-from keras_roots.training import augmentation, optimization
+from keras_roots.data import augmentation
+from keras_roots.training import optimization
 from keras_roots.training.steps import Steps
 from tests import jax_cases
 from tests.processes import python

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import arrays
-from keras_roots.training import Config, input_pipeline, sources, train_and_evaluate
+from keras_roots.data import arrays, input_pipeline, sources
+from keras_roots.training import Config, train_and_evaluate
 from keras_roots.training.on_jax import support
 from tests import jax_cases
 from tests.processes import python
@@ -172,7 +172,7 @@ def test_images_that_do_not_fit_in_memory(folder):
     program = """
 import numpy as np
 from keras_roots.training.on_jax import loop
-from keras_roots.training.split import Source, Split
+from keras_roots.data.split import Source, Split
 
 images = np.broadcast_to(np.uint8(0), (10**9, 100, 100, 3))
 split = Split("train", 10**9, None, None, "", arrays=(images, None))

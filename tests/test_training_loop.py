@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.training import (
-    DivergedError,
-    Interrupted,
-    sources,
-    train_and_evaluate,
-    workdir,
-)
+from keras_roots.data import sources
+from keras_roots.training import DivergedError, Interrupted, train_and_evaluate, workdir
 from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.dry_run import run as dry_run
 from keras_roots.training.signals import Signals

@@ -4,7 +4,8 @@ from collections import namedtuple
 import keras
 import pytest
 
-from keras_roots.training import plan, sources
+from keras_roots.data import sources
+from keras_roots.training import plan
 from keras_roots.training.config import Config
 
 CONFIG = Config(batch_size=32, accumulation=2, ema_decay=0.9, keep_checkpoints=3)

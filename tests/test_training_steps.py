@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_roots.data import augmentation
 from keras_roots.surgery.auxiliary_heads import loss_weights
-from keras_roots.training import augmentation, network, optimization
+from keras_roots.training import network, optimization
 from keras_roots.training.config import Config
 from keras_roots.training.steps import Steps
 

@@ -127,8 +127,8 @@ def _analyze(arguments: argparse.Namespace) -> int:
 def _prepared(arguments: argparse.Namespace):
     """For each network its name, its plan, and the images, of which there are enough."""
     from keras_roots import analysis
-    from keras_roots.analysis.images import Images
     from keras_roots.cli.models import load
+    from keras_roots.data.unlabelled import Images
 
     paths = [arguments.model] + ([arguments.beside] if arguments.beside else [])
     for path in paths:

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_roots.training import images
+from keras_roots.data import images
 from tests import sample_images
 
 

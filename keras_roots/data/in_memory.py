@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_roots import arrays
+from keras_roots.data import arrays
+from keras_roots.data.split import Source, Split
 from keras_roots.training.config import Config
-from keras_roots.training.split import Source, Split
 
 
 def of_folder(config: Config) -> Source:
-    """The folder of `keras_roots.arrays` that a configuration names.
+    """The folder of `keras_roots.data.arrays` that a configuration names.
 
     Raises:
         FileNotFoundError, ValueError: as `arrays.read`; or splits that such a

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.training import sources, tfrecords
+from keras_roots.data import sources, tfrecords
 from keras_roots.training.config import Config
 from tests import sample_images
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_roots import prepared
+from keras_roots.data import prepared, sources
+from keras_roots.data.split import evenly
 from keras_roots.evaluation import read_batches
 from keras_roots.export import calibration
 from keras_roots.requirements import require_tensorflow
-from keras_roots.training import Config, sources
-from keras_roots.training.split import evenly
+from keras_roots.training import Config
 
 
 class Images:

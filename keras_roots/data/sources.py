@@ -13,11 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots import prepared
-from keras_roots.training import in_memory, tfrecords
+from keras_roots.data import in_memory, prepared, tfrecords
+from keras_roots.data.split import Source, Split
 from keras_roots.training.config import ARRAYS, FOLDERS, SYNTHETIC, Config
 from keras_roots.training.on_jax import support
-from keras_roots.training.split import Source, Split
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
 VALIDATION_SPLITS = ("validation", "val", "test")  # The first that exists is evaluated on.

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_roots.training import Config, sources, train_and_evaluate
+from keras_roots.data import sources
+from keras_roots.training import Config, train_and_evaluate
 from tests import sample_images
 
 SYNSETS = ("n01440764", "n15075141")  # The first and the last of a thousand.

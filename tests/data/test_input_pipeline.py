@@ -7,9 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_roots.training import images, input_pipeline, sources
+from keras_roots.data import images, input_pipeline, sources
+from keras_roots.data.input_pipeline import Share
 from keras_roots.training.config import Config
-from keras_roots.training.input_pipeline import Share
 from tests import sample_images
 
 BATCH = 16

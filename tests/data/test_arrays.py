@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_roots import arrays
 from keras_roots.cli import main
-from keras_roots.data import LabelledImages, load
+from keras_roots.data import LabelledImages, arrays, load
 
 
 def some(train=7, test=3, size=(4, 5), classes=3, seed=0):

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import prepared
+from keras_roots.data import prepared
 from keras_roots.requirements import require_extras
 
 DATASETS = ("digits", "cifar10")

@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from keras_roots.training import augmentation, images
+from keras_roots.data import augmentation, images
+from keras_roots.data.sources import Source, Split
 from keras_roots.training.config import Config
-from keras_roots.training.sources import Source, Split
 
 _PREFETCHED_BATCHES = 2
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_roots.training import augmentation
+from keras_roots.data import augmentation
 from keras_roots.training.config import Config
 
 GRAY = np.array([0.299, 0.587, 0.114])
