@@ -14,8 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots import data, intervals
+from keras_roots import data
 from keras_roots.benchmark import litert
+from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite
 from keras_roots.models import RootNIN

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_roots.classifier import Classifier
+from keras_roots.classify.classifier import Classifier
+from keras_roots.classify.evaluation import evaluate, labelled_images
 from keras_roots.cli import main
 from keras_roots.compression.sensitivity import scan
-from keras_roots.evaluation import evaluate, labelled_images
 from tests.colour_models import (
     COLOURS,
     NAMES,

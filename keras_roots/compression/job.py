@@ -18,8 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import intervals
 from keras_roots.benchmark import litert
+from keras_roots.classify import intervals
+from keras_roots.classify.tflite_classifier import TFLiteClassifier
 from keras_roots.compression import distillation, legacy, settings
 from keras_roots.compression.clustering import cluster
 from keras_roots.compression.fine_tuning import FineTuning
@@ -50,7 +51,6 @@ from keras_roots.reporting.files import replacing
 from keras_roots.requirements import require_extras
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.surgery.clone import clone, copy_state, plain_copy
-from keras_roots.tflite_classifier import TFLiteClassifier
 from keras_roots.timing.measure import conditions
 from keras_roots.training.workdir import alone
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots import intervals
+from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
 from keras_roots.reporting.files import replacing

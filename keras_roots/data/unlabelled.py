@@ -1,6 +1,6 @@
 """Images from disk, in batches, for models of any kind: labels are not looked at.
 
-They are cropped at the centre as `keras_roots.evaluation` does; see `training.images`.
+They are cropped at the centre as `keras_roots.classify.evaluation` does; see `training.images`.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_roots.classify.evaluation import read_batches
 from keras_roots.data import prepared, sources
 from keras_roots.data.split import evenly
-from keras_roots.evaluation import read_batches
 from keras_roots.export import calibration
 from keras_roots.requirements import require_tensorflow
 from keras_roots.training import Config
@@ -34,7 +34,7 @@ class Images:
             and the image size itself below 64.
         batch_size: images at a time.
         images: at most so many, drawn evenly over the split; all by default.
-        preprocessing: see `keras_roots.classifier.Classifier`.
+        preprocessing: see `keras_roots.classify.classifier.Classifier`.
 
     Attributes:
         name: of the data; of a folder, the last two names of its path.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots import intervals
-from keras_roots.classifier import Classifier, are_probabilities, checked_resize
+from keras_roots.classify import intervals
+from keras_roots.classify.classifier import Classifier, are_probabilities, checked_resize
 from keras_roots.data import input_pipeline, prepared, sources
 from keras_roots.data.split import evenly
 from keras_roots.reporting import silent

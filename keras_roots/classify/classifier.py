@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots.classify.tflite_classifier import TFLiteClassifier, no_classifier
 from keras_roots.export import calibration
 from keras_roots.requirements import require_tensorflow
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.tflite_classifier import TFLiteClassifier, no_classifier
 
 _TOLERANCE = 0.01  # Of a sum of probabilities: float16 and int8 round them.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_roots.classifier import Classifier, are_probabilities, checked_resize
+from keras_roots.classify.classifier import Classifier, are_probabilities, checked_resize
 from keras_roots.data import images, sources
 from keras_roots.reporting.tables import Table
 

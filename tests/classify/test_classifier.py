@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_roots.classifier import Classifier
+from keras_roots.classify.classifier import Classifier
 from keras_roots.cli import main
 from keras_roots.export.calibration import default_resize
 from tests.colour_models import (

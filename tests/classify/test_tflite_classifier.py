@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.classifier import Classifier, checked_resize
+from keras_roots.classify.classifier import Classifier, checked_resize
 from keras_roots.cli import main
 from keras_roots.export import Preprocessing, attachments, export_tflite
 from keras_roots.export.convert import convert

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.classifier import Classifier
+from keras_roots.classify.classifier import Classifier
+from keras_roots.classify.prediction import predict
 from keras_roots.cli import main
-from keras_roots.prediction import predict
 from tests.colour_models import (
     COLOURS,
     jpeg,
