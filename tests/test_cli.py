@@ -244,7 +244,7 @@ def test_interrupted(monkeypatch, capsys):
     def interrupt(**_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_roots.demo.run", interrupt)
+    monkeypatch.setattr("keras_roots.benchmark.demo.run", interrupt)
     assert main(["demo"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -253,7 +253,7 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     def fail(**_):
         raise RuntimeError("the outputs differ")
 
-    monkeypatch.setattr("keras_roots.demo.run", fail)
+    monkeypatch.setattr("keras_roots.benchmark.demo.run", fail)
     assert main(["demo"]) == 1
     assert "the outputs differ" in capsys.readouterr().err
 

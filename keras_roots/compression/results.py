@@ -19,7 +19,7 @@ from keras_roots.reporting.tables import Table
 from keras_roots.timing.measure import describe
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
-_PER_TURN = 5  # Of `litert.latency`.
+_PER_TURN = 5  # Of `interpreter.latency`.
 _MARKERS = {FLOAT32: "s", INT8: "o", QAT: "^", INT8_AFTER_QAT: "v"}
 
 

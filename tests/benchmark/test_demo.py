@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import keras_roots
-from keras_roots import data, demo
+from keras_roots import data
+from keras_roots.benchmark import demo
 from keras_roots.export.artifact import Artifact, Comparison
 from keras_roots.timing.measure import Timings
 

@@ -15,10 +15,9 @@ import keras
 import numpy as np
 
 from keras_roots import data
-from keras_roots.benchmark import litert
 from keras_roots.classify import intervals
 from keras_roots.cost import cost
-from keras_roots.export import Artifact, export_tflite
+from keras_roots.export import Artifact, export_tflite, interpreter
 from keras_roots.models import RootNIN
 from keras_roots.reporting.files import refuse_contents, replacing, results_folder
 from keras_roots.reporting.tables import Table
@@ -146,7 +145,7 @@ def run(
     report("\nTiming both files in turns ...")
     threads = 1
     files = {name: artifact.path for name, artifact in artifacts.items()}
-    timings = litert.latency(files, images.test_images[0], threads=threads)
+    timings = interpreter.latency(files, images.test_images[0], threads=threads)
     results = [
         Result(name, *trained[name], artifact=artifacts[name], latency=timings[name])
         for name in networks
