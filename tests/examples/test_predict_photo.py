@@ -18,7 +18,7 @@ from keras_roots.export.calibration import preprocessed
 from tests.colour_models import COLOURS, NAMES, SIZE, jpeg, largest_colour
 from tests.processes import python
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "predict_photo.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "predict_photo.py"
 # A process without what the example must not need.
 ALONE = """
 import runpy, sys
