@@ -1,6 +1,5 @@
 """Layers, an initialiser and an optimiser: each the same function as Keras's, and faster."""
 
-from keras_roots.layers import initializers, optimizers
 from keras_roots.layers.convolution import (
     Conv2D,
     GroupedConv2D,
@@ -17,8 +16,6 @@ __all__ = [
     "LocalResponseNormalization",
     "batch_normalization",
     "convolution",
-    "initializers",
-    "optimizers",
     "root_module",
     "shape_of",
 ]
