@@ -1,6 +1,6 @@
-"""What README.md and docs/ say: Python runs, command lines are understood, names exist.
+"""What README.md and docs/ say is true: Python runs, command lines parse, names and options exist.
 
-So do the commands in the documentation of the examples.
+The same for the command lines in the docstrings of the examples.
 """
 
 import argparse
@@ -27,24 +27,26 @@ from tests import processes, sample_images
 
 ROOT = Path(keras_roots.__file__).parents[1]
 PAGES = {
-    path.name: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    path.name: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 CONFIGS = ROOT / "examples" / "configs"
-# Those that parse their own arguments.
-WITHOUT_FLAGS = ("examples/predict_photo.py",)
-WITH_FLAGS = sorted(
-    {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")} - {*WITHOUT_FLAGS}
-)
+PHOTO = "examples/predict_photo.py"  # The only program of ours without absl's flags.
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(r"(\w+=\w+ )?(keras-roots|make|python examples/\S+) ")
-# A line with those that it is continued in.
-_PROMPTED = re.compile(r"^\$ ((?:.*\\\n)*.*)", re.MULTILINE)
-_IN_DOCSTRING = re.compile(rf"^ *(?:Command: +)?({_COMMAND.pattern}(?:.*\\\n)*.*)", re.MULTILINE)
-# What is left out of a command line where the page says so in words.
+_CONTINUED = r"(?:.*\\\n)*.*"
+_PROMPTED = re.compile(rf"^\$ ({_CONTINUED})", re.MULTILINE)
+_IN_DOCSTRING = re.compile(rf"^ *(?:Command: +)?({_COMMAND.pattern}{_CONTINUED})", re.MULTILINE)
+# How prose abbreviates a command line, and what it leaves out.
 _ABBREVIATED = {"benchmark ": "keras-roots ", "ARGS=": "make demo "}
 _NAMES_ONLY = re.compile(r"keras-roots (benchmark )?[\w-]+")
+
+
+def line_at(text, offset):
+    return text.count("\n", 0, offset) + 1
 
 
 def fenced(language):
@@ -52,24 +54,24 @@ def fenced(language):
     for page, text in PAGES.items():
         for block in _FENCED.finditer(text):
             if block[1] == language:
-                yield f"{page}:{text.count(chr(10), 0, block.start(2)) + 1}", block[2]
+                yield f"{page}:{line_at(text, block.start(2))}", block[2]
 
 
 def inline():
-    """(page:line, text) of what stands in backquotes, on one line."""
+    """(page:line, text) of what stands in backquotes, brought to one line."""
     for page, text in PAGES.items():
         prose = _FENCED.sub(lambda block: "\n" * block[0].count("\n"), text)
         for span in _INLINE.finditer(prose):
-            yield f"{page}:{prose.count(chr(10), 0, span.start()) + 1}", " ".join(span[1].split())
+            yield f"{page}:{line_at(prose, span.start())}", " ".join(span[1].split())
 
 
 def command_lines():
-    """(page:line, script) of what a reader might paste into a shell."""
+    """(page:line, script) of what a reader would paste into a shell."""
     yield from fenced("sh")
     for place, text in fenced("console"):
         yield from ((place, prompted) for prompted in _PROMPTED.findall(text))
-    for path in (ROOT / "examples").rglob("*.py"):
-        documentation = ast.get_docstring(ast.parse(path.read_text())) or ""
+    for path in EXAMPLES:
+        documentation = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         yield from ((path.name, found[1]) for found in _IN_DOCSTRING.finditer(documentation))
     before = ""
     for place, span in inline():
@@ -88,7 +90,7 @@ def cases(pairs):
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    """Runs a script in which programs only say what they were called with: lists of words."""
+    """Runs a script with programs that only print their names and arguments; returns these."""
     folder = tmp_path_factory.mktemp("programs")
     for name in ("keras-roots", "make", "python"):
         (folder / name).write_text("""#!/bin/sh\nprintf '%s\\n' "${0##*/}" "$@" ''\n""")
@@ -110,9 +112,9 @@ def shell(tmp_path_factory):
 
 @contextlib.contextmanager
 def flags_of(example):
-    """absl's flags as a program defines them before it starts, and no longer than here."""
+    """absl's flags with those that a program defines before it would start; removed at the end."""
     with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [example])
+        patch.setattr(sys, "argv", [str(example)])
         patch.setattr(app, "run", lambda main, **_: None)
         runpy.run_path(str(ROOT / example), run_name="__main__")
         yield flags.FLAGS
@@ -146,18 +148,18 @@ def test_command_lines_are_understood(script, shell, tmp_path, monkeypatch):
         if arguments[-1:] == ["--help"]:
             with pytest.raises(SystemExit, match="^0$"):
                 understood(name, arguments)
-        elif arguments[:1] == [*WITHOUT_FLAGS]:
+        elif arguments[:1] == [PHOTO]:
             monkeypatch.setattr(sys, "argv", arguments)
-            # Its files do not exist: 2. It says how it is called: a text.
+            # 2 because there are no such files; of wrong arguments it exits with its docstring.
             with pytest.raises(SystemExit, match="^2$"):
-                runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")
+                runpy.run_path(str(ROOT / PHOTO), run_name="__main__")
         else:
             understood(name, arguments)
 
 
 @pytest.fixture(scope="module")
 def options():
-    """Every option of any program."""
+    """All options of all programs."""
 
     def of_parser(parser):
         for action in parser._actions:
@@ -167,9 +169,10 @@ def options():
                     yield from of_parser(each)
 
     found = set(of_parser(cli._parser()))
-    for example in WITH_FLAGS:
-        with flags_of(example) as defined:
-            found |= {f"--{name}" for name in defined}
+    for path in (ROOT / "examples").glob("*.py"):
+        if path != ROOT / PHOTO:
+            with flags_of(path) as defined:
+                found |= {f"--{name}" for name in defined}
     return found
 
 
@@ -216,7 +219,6 @@ def files_of_deployment(folder):
 
 
 FILES = {"deployment.md": files_of_deployment}
-MADE = {"deployment.md": ["stock-int8.tflite"]}
 
 
 @pytest.mark.parametrize("page", sorted({place.split(":")[0] for place, _ in fenced("python")}))
@@ -230,7 +232,6 @@ def test_python_runs(page, tmp_path):
             for number, line in enumerate(block.splitlines(), int(first) - 1):
                 lines[number] = line
     processes.python("\n".join(lines), cwd=tmp_path, PYTHONPATH=str(ROOT))
-    assert all((tmp_path / name).exists() for name in MADE.get(page, []))
 
 
 def test_every_block_is_in_a_language_that_is_tested():
