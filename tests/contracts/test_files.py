@@ -11,8 +11,6 @@ import keras
 import numpy as np
 import pytest
 
-import keras_roots
-import keras_roots.export
 from keras_roots.cli import main
 from tests.contracts import make_files
 from tests.contracts.frozen import FILES
