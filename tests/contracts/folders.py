@@ -82,6 +82,18 @@ def lines(name: str) -> list[str]:
     return sorted(found)
 
 
+def keys(value, prefix: str = "") -> Iterator[str]:
+    """The keys in what was read from JSON, dotted."""
+    if isinstance(value, list):
+        for each in value:
+            yield from keys(each, prefix)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield f"{prefix}{key}"
+            if key not in _OPEN:
+                yield from keys(each, f"{prefix}{key}.")
+
+
 def _photos(folder: Path) -> Path:
     """Some digits as class folders of a split."""
     images, labels = (
@@ -111,23 +123,11 @@ def _content(path: Path) -> str:
         own = columns[: columns.index("processor")] if "processor" in columns else columns
         return " has " + ", ".join(own)
     if path.suffix == ".json":
-        return " has " + ", ".join(sorted(set(_keys(json.loads(path.read_text("utf-8"))))))
+        return " has " + ", ".join(sorted(set(keys(json.loads(path.read_text("utf-8"))))))
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return " has " + ", ".join(f"{name}:{arrays[name].ndim}" for name in sorted(arrays))
     return ""
-
-
-def _keys(value, prefix: str = "") -> Iterator[str]:
-    """Dotted."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _keys(each, prefix)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            yield f"{prefix}{key}"
-            if key not in _OPEN:
-                yield from _keys(each, f"{prefix}{key}.")
 
 
 def _written() -> list[str]:

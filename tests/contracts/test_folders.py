@@ -50,7 +50,7 @@ def test_a_sweep_that_has_finished_is_not_trained_again(sweep):
 
 
 def test_the_work_directory_of_another_run_is_known_as_such(sweep):
-    with pytest.raises(ValueError, match="another run.*root: '4' there, '2' now"):
+    with pytest.raises(ValueError, match="another run.*root: 'root-4' there, '2' now"):
         keras_roots.training.train_and_evaluate(
             make_files.config(root="2"), sweep / "root-4-seed-0", report=lambda _: None
         )
