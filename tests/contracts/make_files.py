@@ -153,13 +153,13 @@ def data() -> None:
 
 def config(**values) -> keras_roots.training.Config:
     """Of an epoch on those digits."""
-    return keras_roots.training.Config(
-        **{"name": "frozen", "model": "nin", "image_size": 32, "resize": 32},
-        **{"mean": (60, 60, 60), "std": (90, 90, 90), "dataset": "arrays", "mirror": False},
-        **{"data_dir": DATA, "epochs": 1, "batch_size": 8},
-        **{"base_batch_size": 8, "learning_rate": 0.01, "warmup_epochs": 0.0, "root": "4"},
-        **{"deterministic": True, **values},
-    )
+    common = {
+        **{"name": "frozen", "model": "nin", "root": "4", "image_size": 32, "resize": 32},
+        **{"mean": (60, 60, 60), "std": (90, 90, 90), "dataset": "arrays", "data_dir": DATA},
+        **{"mirror": False, "epochs": 1, "batch_size": 8, "base_batch_size": 8},
+        **{"learning_rate": 0.01, "warmup_epochs": 0.0, "deterministic": True},
+    }
+    return keras_roots.training.Config(**{**common, **values})
 
 
 def sweep() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_roots.cli import main
-from tests.contracts import make_files
+from tests.contracts import folders, make_files
 from tests.contracts.frozen import FILES
 
 # Sums of float32 in another order, as processors have them, differ in the last of 24 bits; through
@@ -31,7 +31,7 @@ import keras, numpy
 import keras_roots
 model = keras.models.load_model(sys.argv[1], safe_mode=True)
 sys.path.insert(0, sys.argv[3])
-from tests.contracts import make_files
+from tests.contracts import folders, make_files
 outputs = numpy.asarray(model(make_files.images(), training=False))
 numpy.savez(sys.argv[2], outputs=outputs, one_more_step=make_files.one_more_step(model))
 """
@@ -140,20 +140,13 @@ def test_a_file_exported_now_is_as_one_exported_then(precision, files, tmp_path)
 
 
 def _attachments(path) -> dict[str, object]:
-    """What stands at the end of a file, but for versions and figures."""
+    """What stands at the end of a file; of JSON its keys."""
     found: dict[str, object] = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             text = archive.read(name).decode()
-            found[name] = _keys(json.loads(text)) if name.endswith(".json") else text
+            found[name] = list(folders.keys(json.loads(text))) if name.endswith(".json") else text
     return found
-
-
-def _keys(value):
-    """The structure of what was read from JSON: keys, and types of values."""
-    if isinstance(value, dict):
-        return {key: _keys(each) for key, each in value.items()}
-    return type(value).__name__
 
 
 def test_a_record_of_a_benchmark_is_read(files, tmp_path, capsys):
