@@ -152,6 +152,20 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     )
 
 
+def choose_here(shape: LayerShape, context: str, direction: str) -> Choice:
+    """What `choose` says, where TensorFlow has the kernels for it on this machine.
+
+    In float32, channels last. Without oneDNN TensorFlow has no gradients of a
+    grouped convolution, nor one that its graph optimizer could fuse with the
+    bias and activation that follow, as it then does all the same.
+    """
+    here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
+    grouped = here and shape.groups > 1
+    if grouped and not native_differentiable_on_cpu("float32", "channels_last"):
+        return Choice(_packed_to_enough(shape, "split"), "by rule: without oneDNN")
+    return choose(shape, context, direction)
+
+
 def choose(
     shape: LayerShape,
     context: str,
