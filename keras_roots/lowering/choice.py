@@ -135,7 +135,7 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
         # What oneDNN does not compute here, other kernels have without groups and channels last.
         if not native_differentiable_on_cpu(dtype, geometry.data_format):
             return Plan.of(_packed_to_enough(shape, "split") if grouped else "native", plain=True)
-        if grouped and unmeasured:
+        if unmeasured:
             return Plan.of("native")
     if not grouped and unmeasured:
         return None
