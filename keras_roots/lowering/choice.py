@@ -130,13 +130,13 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     if context is None or (context == "accelerator" and not grouped):
         return None
     dtype = keras.backend.standardize_dtype(inputs.dtype)
-    if context == "tensorflow-cpu" and grouped:
-        # Which has the gradients of a grouped convolution only with oneDNN, and not for all types.
-        if not native_differentiable_on_cpu(dtype, geometry.data_format):
-            return Plan.of("split", plain=True)
-        if geometry.data_format == "channels_first" or dtype != "float32":
-            return Plan.of("native")
     unmeasured = geometry.data_format == "channels_first" or dtype != "float32"
+    if context == "tensorflow-cpu" and (grouped or unmeasured):
+        # What oneDNN does not compute here, other kernels have without groups and channels last.
+        if not native_differentiable_on_cpu(dtype, geometry.data_format):
+            return Plan.of(_packed_to_enough(shape, "split") if grouped else "native", plain=True)
+        if unmeasured:
+            return Plan.of("native")
     if not grouped and unmeasured:
         return None
     forward, of_input, of_kernel = (
@@ -150,6 +150,20 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
         own_bias_gradient=context == "tensorflow-cpu",
         plain=on_cpu(context),
     )
+
+
+def choose_here(shape: LayerShape, context: str, direction: str) -> Choice:
+    """What `choose` says, where TensorFlow has the kernels for it on this machine.
+
+    In float32, channels last. Without oneDNN TensorFlow has no gradients of a
+    grouped convolution, nor one that its graph optimizer could fuse with the
+    bias and activation that follow, as it then does all the same.
+    """
+    here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
+    grouped = here and shape.groups > 1
+    if grouped and not native_differentiable_on_cpu("float32", "channels_last"):
+        return Choice(_packed_to_enough(shape, "split"), "by rule: without oneDNN")
+    return choose(shape, context, direction)
 
 
 def choose(
@@ -349,11 +363,12 @@ def _inside_xla() -> bool:
 
 
 @functools.cache
-def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
-    """Tries it: a small grouped convolution and its gradients.
+def native_differentiable_on_cpu(dtype: str, data_format: str, *, grouped: bool = True) -> bool:
+    """Tries it: a small convolution, grouped or not, and its gradients.
 
     That depends on oneDNN (in the build, switched on, and for this type on
-    this processor), which TensorFlow says nowhere in public.
+    this processor), which TensorFlow says nowhere in public: it may believe
+    that the processor has a type, and oneDNN refuse it.
     """
     import tensorflow as tf
 
@@ -366,7 +381,7 @@ def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
     # A gradient tape would record nothing here, so the gradients' operations are called themselves.
     with tf.init_scope(), tf.device("/CPU:0"):
         inputs, outputs = tf.ones(inputs_shape, dtype), tf.ones(outputs_shape, dtype)
-        kernel = tf.ones([3, 3, 2, 4], dtype)
+        kernel = tf.ones([3, 3, 2 if grouped else 4, 4], dtype)
         options = {
             "out_backprop": outputs,
             "strides": [1] * 4,
@@ -377,6 +392,16 @@ def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
             ways.convolve(inputs, kernel, geometry, "native")
             tf.raw_ops.Conv2DBackpropInput(input_sizes=inputs_shape, filter=kernel, **options)
             tf.raw_ops.Conv2DBackpropFilter(input=inputs, filter_sizes=kernel.shape, **options)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        except tf.errors.OpError:
             return False
     return True
+
+
+def cpu_computes(dtype: str) -> bool:
+    """Whether TensorFlow's own operators compute in this type on this machine's CPU.
+
+    oneDNN refuses a type for all of them or for none, so a dense convolution
+    stands for all. It is the one that raises an error in Python then: a
+    product of matrices brings the process down.
+    """
+    return native_differentiable_on_cpu(dtype, "channels_last", grouped=False)

@@ -50,21 +50,13 @@ def explain(model: keras.Model, context: str = "tensorflow-cpu") -> list[Explana
             continue  # Keras's own, in all passes.
         asked = layer.lowering
         choices = {
-            direction: _choice(shape, context, direction)
+            direction: choice.choose_here(shape, context, direction)
             if asked == "auto"
             else choice.Choice(asked, "the layer's own")
             for direction in DIRECTIONS
         }
         found.append(Explanation(call.path, shape, choices))
     return found
-
-
-def _choice(shape: LayerShape, context: str, direction: str) -> choice.Choice:
-    here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
-    grouped = here and shape.groups > 1
-    if grouped and not choice.native_differentiable_on_cpu("float32", "channels_last"):
-        return choice.Choice("split", "TensorFlow has no gradient of native without oneDNN")
-    return choice.choose(shape, context, direction)
 
 
 def table(explanations: list[Explanation]) -> Table:
