@@ -234,6 +234,23 @@ def test_int8(tmp_path, images, trained):
     np.testing.assert_allclose(scores, trained.predict(images[:1], verbose=0), atol=0.05)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8x16"])
+def test_without_calibration_the_images_serve_for_both(tmp_path, images, trained, precision):
+    given, lines = many(images), []
+    paths = tmp_path / "one.tflite", tmp_path / "two.tflite"
+    how = {"precision": precision, "report": lines.append}
+    one = export.export_tflite(trained, paths[0], given, **how)
+    assert one.metadata["calibration_images"] == one.comparison.images == len(given)
+    said = "of 32 images, the same that the file is verified with"
+    assert [line for line in (*lines, *one.notes) if said in line] == [one.notes[0]] * 2
+    assert said in one.report()
+    two = export.export_tflite(trained, paths[1], given, calibration=given, **how)
+    assert "the same" not in two.report()
+    np.testing.assert_array_equal(*(run_tflite(path.read_bytes(), images) for path in paths))
+    with pytest.warns(UserWarning, match="taken from 5 images only"):
+        export.export_tflite(trained, tmp_path / "few.tflite", images, precision=precision)
+
+
 def test_packing_leaves_int8s_scales_as_they_were(images, trained):
     ready = exportable(trained, images, "none", "")
     scales = {}
@@ -293,7 +310,10 @@ def test_bad_arguments_of_int8_and_lowering(tmp_path, images):
     model, path = keras_roots.RootNIN(), tmp_path / "nin.tflite"
     for arguments, message in (
         ({"precision": "int4"}, "precision as one of: float32, float16, .*'int4'"),
-        ({"precision": "int8"}, "one image or more of shape .* to calibrate int8 with"),
+        (
+            {"precision": "int8", "calibration": images[:0]},
+            "one image or more of shape .* to calibrate int8 with",
+        ),
         ({"precision": "int8", "calibration": images[:, 1:]}, "to calibrate int8 with"),
         ({"lowering": "fast"}, "lowering as one of: auto, tuned, native"),
     ):
