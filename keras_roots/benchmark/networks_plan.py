@@ -190,7 +190,7 @@ def _devices(runtimes: Sequence[str], devices: Sequence[str] | None) -> dict[str
     }
     for runtime, places in found.items():
         if not places:
-            raise ValueError(f"{runtime} does not run on the GPU here. Received: --device gpu only")
+            raise ValueError(f"{runtime} does not run on the GPU here. Received: devices=['gpu']")
     return found
 
 

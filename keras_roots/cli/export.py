@@ -313,7 +313,7 @@ def _images(arguments: argparse.Namespace, model, preprocessing):
     wanted, count = arguments.verification_images, arguments.calibration_images
     if arguments.calibration is None and arguments.verification is None:
         images, what = example_inputs.example_inputs(model, wanted, preprocessing)
-        to_stderr(f"verifying with {what}")
+        to_stderr(f"verifying with {what}; give --verification DIR for others")
         return images, None
 
     def loaded(folder: str, number: int):

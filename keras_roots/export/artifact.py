@@ -164,7 +164,7 @@ def check(
                 f"{allowed:.3g} is allowed, {share:g} of the outputs' own; no file was written."
                 + (
                     " Are the images for calibration like those that the model sees, and enough? "
-                    "(--calibration-images; and --tolerance accepts more.)"
+                    "(A larger tolerance=... accepts more.)"
                     if precision.startswith("int8")
                     else ""
                 )
