@@ -235,6 +235,8 @@ def _export(arguments: argparse.Namespace) -> int:
             )
     for warning in caught:
         to_stderr(f"warning: {warning.message}")
+    if artifact.comparison.warning is not None:
+        to_stderr(f"warning: {artifact.comparison.warning}")
     print(artifact.report())
     return 0
 
