@@ -13,7 +13,7 @@ from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.layer_shape import LayerShape
-from keras_roots.measure import Timings
+from keras_roots.measure import Timings, conditions
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.tables import Table
@@ -99,7 +99,7 @@ def layers(
 
 def measurements(results: Iterable[LayerTimings]) -> tuning.Measurements:
     """The results as the exporter reads them."""
-    return tuning.Measurements(tuning.machine(), tuple(result.measurement for result in results))
+    return tuning.Measurements(conditions(), tuple(result.measurement for result in results))
 
 
 def table(results: Iterable[LayerTimings]) -> Table:

@@ -29,7 +29,7 @@ from keras_roots.benchmark import networks as benchmark
 from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.ratios import Ratio, Rounds, ratio_of_medians
 from keras_roots.benchmark.records import Record, Results, Session
-from keras_roots.machine import cores_allowed
+from keras_roots.measure import cores_allowed
 from keras_roots.planning.networks import Degrees, Network
 from keras_roots.reporting import silent
 

@@ -12,7 +12,6 @@ from typing import Any, NoReturn, Protocol
 import keras
 import numpy as np
 
-from keras_roots.machine import cores_allowed
 from keras_roots.measure import conditions
 from keras_roots.training import input_pipeline, network, optimization, plan, sources
 from keras_roots.training.config import Config
@@ -253,7 +252,6 @@ class Run(abc.ABC):
             "config": self.config.as_dict(),
             "data": {"name": self.source.name, **self.source.fingerprint()},
             "conditions": conditions(
-                cores_allowed=cores_allowed(),
                 **self._versions(),
                 devices=self.devices,
                 batch_size=self.config.batch_size,
