@@ -16,7 +16,7 @@ from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.reporting import silent
 from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.timing.measure import Timings
+from keras_roots.timing.measure import Timings, conditions
 
 # More operators than that take minutes to convert, and are the slowest anyhow.
 _MOST_SPLITS = 16
@@ -99,7 +99,7 @@ def layers(
 
 def measurements(results: Iterable[LayerTimings]) -> tuning.Measurements:
     """The results as the exporter reads them."""
-    return tuning.Measurements(tuning.machine(), tuple(result.measurement for result in results))
+    return tuning.Measurements(conditions(), tuple(result.measurement for result in results))
 
 
 def table(results: Iterable[LayerTimings]) -> Table:

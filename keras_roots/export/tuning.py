@@ -8,7 +8,6 @@ unless other is asked for.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ from keras_roots.timing.measure import Timings, conditions, interleaved
 _FORMAT = 1
 # What must be equal for a measurement to hold.
 _MACHINE = (
-    *("processor", "instructions", "cores", "system"),
+    *("processor", "flags", "cores", "system"),
     *("ai-edge-litert", "tensorflow", "keras_roots"),
 )
 _CACHE_FILE = "lowerings.json"
@@ -80,7 +79,7 @@ class Measurements:
         return None
 
     def of_this_machine(self) -> bool:
-        here = machine()
+        here = conditions()
         return all(self.conditions.get(key) == here.get(key) for key in _MACHINE)
 
     def write(self, path: str | os.PathLike) -> None:
@@ -155,19 +154,6 @@ def _alone(layer: Convolution, precision: Precision, threads: int) -> Callable[[
     return interpreter.invoke
 
 
-def machine() -> dict[str, object]:
-    """What measurements hold for, the processor's instructions and this package among it."""
-    return conditions(instructions=_instructions())
-
-
-def _instructions() -> str:
-    """A digest of the instruction sets that the processor has, where the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:16]
-
-
 def cache_file() -> Path:
     """Where the measurements of this machine are kept; XDG_CACHE_HOME moves it."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -218,7 +204,7 @@ def _keep(known: Measurements, path: Path, report: Callable[[str], object]) -> b
 
 
 def _cached(path: Path, report: Callable[[str], object]) -> Measurements:
-    nothing = Measurements(machine(), ())
+    nothing = Measurements(conditions(), ())
     try:
         found = read(path)
     except FileNotFoundError:

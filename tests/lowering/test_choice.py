@@ -208,13 +208,14 @@ def test_where_onednn_refuses_what_tensorflow_believes_in():
     """On x86 with AVX-512, TensorFlow asks the processor, and oneDNN the variable too."""
     program = GRADIENTS_EQUAL_THE_LOOP.format(dtypes="('bfloat16', 'float16')")
     program += """
-from tests import test_normalization, test_training_steps
+from tests.layers import test_normalization
+from tests.training import test_steps
 for policy in ("mixed_bfloat16", "mixed_float16"):
     test_normalization.assert_same_training(policy)
 # With stock layers that pool and multiply matrices.
-steps = test_training_steps.made(model="vgg11", image_size=32, resize=32, precision="bfloat16")
+steps = test_steps.made(model="vgg11", image_size=32, resize=32, precision="bfloat16")
 assert steps.model.get_layer("block1_conv1").compute_dtype == "bfloat16"
-assert np.isfinite(test_training_steps.train(steps, test_training_steps.batch(size=32))).all()
+assert np.isfinite(test_steps.train(steps, test_steps.batch(size=32))).all()
 """
     python(program, ONEDNN_MAX_CPU_ISA="AVX2")
 
