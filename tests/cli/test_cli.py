@@ -145,7 +145,7 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["cost", "nin", "--image-size", "2"], "8x8 pixels or more"),
         (["demo", "--data-dir", "somewhere"], "data_dir is for cifar10 only"),
         (["demo", "--dataset", "cifar10", "--data-dir", "missing"], "no data folder 'missing'"),
-        (["demo", "--root", "1"], "root=2 or more"),
+        (["demo", "--root", "1"], "--root 2 or more"),
         (["benchmark", "build", "nin", "--reference", "ResNet51"], "Did you mean 'ResNet50'"),
         (["benchmark", "build", "nin", "--rounds", "0"], "rounds of 1 or more"),
         (["benchmark", "steps", "vgg"], "Unknown model 'vgg'"),
