@@ -191,7 +191,7 @@ def test_files_that_are_no_models(tmp_path, capsys):
         (["benchmark", "inference", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
         (["benchmark", "steps", "nin", "--rounds", "0"], "batch_size and rounds of 1"),
         (["benchmark", "steps", "nin", "--batch-size", "0"], "batch_size and rounds of 1"),
-        (["benchmark", "steps", "nin", "--lowering", "fast"], "Expected lowering="),
+        (["benchmark", "steps", "nin", "--lowering", "fast"], "Expected --lowering"),
         (["benchmark", "steps", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),
         (["benchmark", "steps", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
         (["benchmark", "lowerings", "net"], "Unknown model 'net'"),
