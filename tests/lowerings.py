@@ -13,19 +13,16 @@ import keras
 
 import keras_roots
 from keras_roots import graph
-from keras_roots.export import choice as of_files
-from keras_roots.export import tuning
-from keras_roots.export.convert import PRECISIONS
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.layer_shape import LayerShape
 from keras_roots.layers import Conv2D
 from keras_roots.lowering import choice
+from keras_roots.lowering.contexts import CONTEXTS
 from keras_roots.lowering.passes import DIRECTIONS
 
 FILE = Path(__file__).with_name("lowerings.txt")
 ROOTS = (1, 2, 4, 8, 16, 32, 64, keras_roots.column(4), keras_roots.tree(4))
-CONTEXTS = ("tensorflow-cpu", "xla-cpu", "accelerator", *(f"litert-{each}" for each in PRECISIONS))
 _HEADER = (
     "# channels>filters/groups height,width kernel strides padding; then the lowerings in\n"
     f"# {', '.join(CONTEXTS)}:\n"
@@ -55,22 +52,10 @@ def lowerings(shape: LayerShape) -> list[str]:
     """A word for each of `CONTEXTS`."""
     words = []
     for context in CONTEXTS:
-        if context.startswith("litert-"):
-            words.append(_of_files(shape, context.removeprefix("litert-")))
-            continue
-        found = [choice.choose(shape, context, direction).lowering for direction in DIRECTIONS]
+        directions = ("forward",) if context.startswith("litert-") else DIRECTIONS
+        found = [choice.choose(shape, context, direction).lowering for direction in directions]
         words.append(found[0] if len(set(found)) == 1 else ",".join(found))
     return words
-
-
-def _of_files(shape, precision):
-    if len(of_files.candidates(tuning.random_convolution(shape, "native"))) == 1:
-        return "native"
-    if precision == "int8x16":
-        return "native"
-    measured = tuning.read(tuning.MEASURED)
-    alike = of_files._ALIKE.get(precision, precision)
-    return of_files._similar_choice("", shape, measured, alike).lowering
 
 
 def _line(shape: LayerShape) -> str:
