@@ -16,8 +16,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_roots import arrays, layers
-from keras_roots.data import LabelledImages
+from keras_roots import layers
+from keras_roots.data import LabelledImages, arrays
 from keras_roots.lowering import choice
 from keras_roots.training import Config, optimization
 

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_roots import graph, layers
-from keras_roots.auxiliary_heads import without_auxiliary_heads
+from keras_roots import layers
 from keras_roots.compression.bridge import to_legacy
 from keras_roots.compression.legacy import libraries
+from keras_roots.surgery import graph
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
 IMAGE = (8, 8, 4)
 

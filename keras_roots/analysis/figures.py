@@ -9,8 +9,8 @@ import numpy as np
 from keras_roots.analysis import blocks
 from keras_roots.analysis.filters import Filters
 from keras_roots.analysis.results import Analysis, Correlation, Covariance, compared_groups
-from keras_roots.cost_report import require_plot
-from keras_roots.files import replacing
+from keras_roots.cost.report import require_plot
+from keras_roots.reporting.files import replacing
 
 _BRIGHTEST = 99.5  # Percentile of the entries; few that are larger would darken all others.
 _MOST_LINES = 64

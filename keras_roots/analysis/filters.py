@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph, strides
+from keras_roots.surgery import graph, strides
 
 _layers = keras.layers
 # These leave each channel what it is, or take it away altogether.

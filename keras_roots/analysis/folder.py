@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_roots import cost_report
 from keras_roots.analysis import figures
 from keras_roots.analysis.results import Analysis, correlation_table, covariance_table, pairs_of
 from keras_roots.cost import Cost, cost
-from keras_roots.files import replacing
-from keras_roots.measure import describe
+from keras_roots.cost import report as cost_report
 from keras_roots.reporting import silent
+from keras_roots.reporting.files import replacing
+from keras_roots.timing.measure import describe
 
 FIGURES = ("png", "pdf", "svg")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_roots import convolutions
 from keras_roots.analysis.responses import Place, Places, Responses
+from keras_roots.surgery import convolutions
 
 Pair = tuple[str, str]
 

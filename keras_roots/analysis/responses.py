@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph
+from keras_roots.surgery import graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Place:
     """Where a layer's output is.
 
     Attributes:
-        path: of the layer, "a/b" in a nested model; see `keras_roots.graph.Call`.
+        path: of the layer, "a/b" in a nested model; see `keras_roots.surgery.graph.Call`.
         tensor: the number of its output in the graph, at its first call.
         channels_last: where its channels are.
     """

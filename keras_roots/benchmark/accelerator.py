@@ -12,11 +12,11 @@ from pathlib import Path
 import keras
 
 from keras_roots.benchmark import lowerings, steps
-from keras_roots.files import replacing
 from keras_roots.lowering.choice import PACKED
-from keras_roots.measure import conditions
 from keras_roots.models import build
 from keras_roots.reporting import silent
+from keras_roots.reporting.files import replacing
+from keras_roots.timing.measure import conditions
 from keras_roots.topology import RootLike
 
 LOWERINGS = ("native", "split", PACKED)

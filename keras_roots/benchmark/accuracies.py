@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from keras_roots import paper_results, topology
+from keras_roots import topology
 from keras_roots.benchmark.candidates import name_of
 from keras_roots.benchmark.records import Record, Results
+from keras_roots.paper import results as paper_results
 
 PAPER = "paper"
 

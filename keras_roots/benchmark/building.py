@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import keras
 
-from keras_roots.measure import Timings, interleaved
 from keras_roots.models import build
+from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import keras
 
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.cost import cost
 from keras_roots.models import build, network
 from keras_roots.models.application import shape_of_size
 from keras_roots.requirements import require_extras
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.topology import RootLike, Topology, as_topology
 
 FILES = "files"

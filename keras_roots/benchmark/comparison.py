@@ -3,9 +3,9 @@
 import dataclasses
 
 from keras_roots.benchmark.networks_table import milliseconds
-from keras_roots.benchmark.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
 from keras_roots.benchmark.records import Record, Results
-from keras_roots.tables import Table
+from keras_roots.reporting.tables import Table
+from keras_roots.timing.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
 
 NO_DIFFERENCE = "no difference to tell"
 

@@ -17,13 +17,14 @@ from keras_roots.compression.fine_tuning import FineTuning, Trainee
 from keras_roots.compression.pruning import with_masks
 from keras_roots.compression.rounding import with_rounding
 from keras_roots.compression.selection import DEFAULT, compressed
-from keras_roots.measure import Timings, interleaved
+from keras_roots.data import input_pipeline
 from keras_roots.models import build
 from keras_roots.models.application import shape_of_size
 from keras_roots.reporting import silent
-from keras_roots.tables import Table
+from keras_roots.reporting.tables import Table
+from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike
-from keras_roots.training import input_pipeline, optimization
+from keras_roots.training import optimization
 from keras_roots.training.steps import Steps
 
 _CLASSES = 10

@@ -25,14 +25,14 @@ from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
-from keras_roots.files import replacing
-from keras_roots.layer_shape import LayerShape
-from keras_roots.measure import Timings, interleaved
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
 from keras_roots.reporting import silent
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.stock import to_stock
-from keras_roots.tables import Table
+from keras_roots.surgery.stock import to_stock
+from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 
 STOCK = "stock"

@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from keras_roots.measure import Timings, interleaved
+from keras_roots.data import images, input_pipeline, sources
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_tensorflow
-from keras_roots.tables import Table
-from keras_roots.training import images, input_pipeline, sources
+from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.training.config import Config
 
 AUGMENTATIONS = ("paper", "full")

@@ -11,15 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import convolutions
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import choice, passes, tuning, ways
 from keras_roots.lowering.contexts import MOST
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.measured import Measurement, Measurements
-from keras_roots.measure import Timings, interleaved
 from keras_roots.reporting import silent
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.tables import Table
+from keras_roots.surgery import convolutions
+from keras_roots.timing.measure import Timings, interleaved
 
 LITERT = ("litert-float32", "litert-int8")
 _NOTHING, _DENSE = "nothing", "dense"

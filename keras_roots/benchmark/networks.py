@@ -22,9 +22,9 @@ from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
 from keras_roots.benchmark.workers import Specification, Worker, started
 from keras_roots.export import calibration
-from keras_roots.machine import busy_cores, load_average
-from keras_roots.measure import turns
 from keras_roots.reporting import silent
+from keras_roots.timing.machine import busy_cores, load_average
+from keras_roots.timing.measure import turns
 
 # Cores that others may keep busy before it is said.
 _QUIET = 0.5

@@ -13,8 +13,8 @@ from keras_roots.benchmark import artifacts, candidates, workers
 from keras_roots.benchmark.candidates import Candidate
 from keras_roots.benchmark.records import Session
 from keras_roots.export import calibration as photographs
-from keras_roots.machine import cores_allowed, gpu_name, hardware, sees_gpu
-from keras_roots.measure import conditions
+from keras_roots.timing.machine import cores_allowed, gpu_name, hardware, sees_gpu
+from keras_roots.timing.measure import conditions
 from keras_roots.topology import RootLike
 
 DEVICES = ("cpu", "gpu")

@@ -13,7 +13,7 @@ from keras_roots.benchmark.accuracies import Accuracies, of_results
 from keras_roots.benchmark.candidates import FILES
 from keras_roots.benchmark.networks_table import NOT_MEASURED
 from keras_roots.benchmark.records import Record, Results, Session, names
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 
 _MARKERS = "os^Dv<>P"
 # From the longest latency to the shortest, above which their axis is logarithmic.

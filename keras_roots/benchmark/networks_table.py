@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from keras_roots import paper_results
 from keras_roots.benchmark.accuracies import Accuracies
 from keras_roots.benchmark.candidates import FILES
-from keras_roots.benchmark.ratios import FEWEST_ROUNDS, NOISY, WIDEST
 from keras_roots.benchmark.records import Record, Results, Session, names
-from keras_roots.tables import Table
+from keras_roots.paper import results as paper_results
+from keras_roots.reporting.tables import Table
+from keras_roots.timing.ratios import FEWEST_ROUNDS, NOISY, WIDEST
 
 NOT_MEASURED = "not measured"
 # Cores that others kept busy, above which a note says so.

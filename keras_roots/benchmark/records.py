@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.benchmark.ratios import Ratio, ratio_of_medians
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
+from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 
 _REQUIRED = ("network", "topology", "form", "macs", "median_ms")
 # What the columns of each kind of file are for; rows that are equal in these share a panel.

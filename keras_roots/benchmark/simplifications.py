@@ -11,11 +11,11 @@ from keras_roots.export.convert import Precision, convert_stock
 from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
-from keras_roots.measure import Timings, interleaved
 from keras_roots.reporting import silent
+from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.stock import to_stock
-from keras_roots.tables import Table
+from keras_roots.surgery.stock import to_stock
+from keras_roots.timing.measure import Timings, interleaved
 
 _STEPS = {
     "normalisation folded": simplify.fold_normalization,

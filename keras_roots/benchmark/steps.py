@@ -19,17 +19,17 @@ import numpy as np
 
 from keras_roots import lowering
 from keras_roots.benchmark.lowerings import compiled, contexts_here
-from keras_roots.clone import clone, copy_state
 from keras_roots.cost import cost
-from keras_roots.files import replacing
 from keras_roots.layers import GroupedConv2D
-from keras_roots.measure import Timings, interleaved
+from keras_roots.layers.optimizers import SGD
 from keras_roots.models import build
 from keras_roots.models.application import shape_of_size
-from keras_roots.optimizers import SGD
 from keras_roots.reporting import silent
-from keras_roots.stock import to_stock
-from keras_roots.tables import Table
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
+from keras_roots.surgery.clone import clone, copy_state
+from keras_roots.surgery.stock import to_stock
+from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 
 KINDS = ("train", "forward")

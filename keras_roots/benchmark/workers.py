@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from keras_roots.machine import environment_of
+from keras_roots.timing.machine import environment_of
 
 _PROGRAM = Path(__file__).with_name("worker.py")
 WARMUP = 3

@@ -85,9 +85,9 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from keras_roots import analysis
     from keras_roots.analysis import folder
     from keras_roots.analysis.results import correlation_table, covariance_table
-    from keras_roots.files import refuse_contents, require_writable, results_folder
-    from keras_roots.measure import conditions
+    from keras_roots.reporting.files import refuse_contents, require_writable, results_folder
     from keras_roots.requirements import require_extras
+    from keras_roots.timing.measure import conditions
 
     if arguments.images < 0:
         raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")
@@ -127,8 +127,8 @@ def _analyze(arguments: argparse.Namespace) -> int:
 def _prepared(arguments: argparse.Namespace):
     """For each network its name, its plan, and the images, of which there are enough."""
     from keras_roots import analysis
-    from keras_roots.analysis.images import Images
     from keras_roots.cli.models import load
+    from keras_roots.data.unlabelled import Images
 
     paths = [arguments.model] + ([arguments.beside] if arguments.beside else [])
     for path in paths:

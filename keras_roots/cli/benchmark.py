@@ -158,8 +158,8 @@ def _add_precision(command) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.building import building
-    from keras_roots.measure import conditions, describe
-    from keras_roots.tables import Table
+    from keras_roots.reporting.tables import Table
+    from keras_roots.timing.measure import conditions, describe
 
     results = building(
         arguments.model,
@@ -185,8 +185,8 @@ def _inference(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import inference
     from keras_roots.cli.models import check_factory_options
     from keras_roots.export import calibration
-    from keras_roots.measure import conditions, describe
     from keras_roots.models import build
+    from keras_roots.timing.measure import conditions, describe
 
     if arguments.output is not None:
         require_folder(arguments.output)
@@ -230,7 +230,7 @@ def _input(arguments: argparse.Namespace) -> int:
     import os
 
     from keras_roots.benchmark.input import input_speed, table
-    from keras_roots.measure import conditions, describe
+    from keras_roots.timing.measure import conditions, describe
     from keras_roots.training import Config
 
     size = arguments.image_size
@@ -263,8 +263,8 @@ def _input(arguments: argparse.Namespace) -> int:
 
 def _simplifications(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import simplifications
-    from keras_roots.measure import conditions, describe
     from keras_roots.models import build
+    from keras_roots.timing.measure import conditions, describe
 
     timings = simplifications.simplifications(
         build(arguments.model, root=arguments.root),
@@ -287,7 +287,7 @@ def _simplifications(arguments: argparse.Namespace) -> int:
 
 def _operators(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.operators import profile
-    from keras_roots.measure import conditions, describe
+    from keras_roots.timing.measure import conditions, describe
 
     found = profile(arguments.file, threads=arguments.threads, rounds=arguments.rounds)
     print(formatted(found.table(), arguments.format))
@@ -297,8 +297,8 @@ def _operators(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report
     from keras_roots.benchmark import relative_plot
+    from keras_roots.cost import report as cost_report
 
     cost_report.require_plot(arguments.output)
     rows = [row for file in arguments.file for row in relative_plot.read(file)]

@@ -38,7 +38,7 @@ def add(kinds) -> None:
 
 def _fine_tuning(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import fine_tuning_updates
-    from keras_roots.measure import conditions, describe
+    from keras_roots.timing.measure import conditions, describe
 
     found = fine_tuning_updates.updates(
         arguments.model,

@@ -152,11 +152,11 @@ def _add_networks(kinds) -> None:
 
 
 def _networks(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report
     from keras_roots.benchmark import accuracies, networks, networks_plot, networks_table, records
     from keras_roots.benchmark.networks_plan import plan
     from keras_roots.cli.models import check_factory_options, load
-    from keras_roots.measure import describe
+    from keras_roots.cost import report as cost_report
+    from keras_roots.timing.measure import describe
 
     for path in (arguments.output, arguments.csv):
         if path is not None:
@@ -223,8 +223,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _figure(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report
     from keras_roots.benchmark import accuracies, networks_plot, records
+    from keras_roots.cost import report as cost_report
 
     cost_report.require_plot(arguments.output)
     results = records.read(arguments.file)

@@ -202,7 +202,7 @@ def _add_grid(command) -> None:
 def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import steps
     from keras_roots.cli.models import check_factory_options
-    from keras_roots.measure import conditions, describe
+    from keras_roots.timing.measure import conditions, describe
 
     if arguments.output is not None:
         require_folder(arguments.output)
@@ -242,8 +242,8 @@ def _steps(arguments: argparse.Namespace) -> int:
 
 def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import lowerings
-    from keras_roots.measure import conditions, describe
     from keras_roots.models import network
+    from keras_roots.timing.measure import conditions, describe
 
     if arguments.output is not None:
         require_folder(arguments.output)
@@ -295,8 +295,8 @@ def _built(arguments: argparse.Namespace) -> list:
 
 def _accelerator(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accelerator
-    from keras_roots.files import results_folder
     from keras_roots.models import network
+    from keras_roots.reporting.files import results_folder
 
     network(arguments.model)  # Raises if it is unknown.
     folder = results_folder(arguments.output, overwrite=True)  # What is there is kept.

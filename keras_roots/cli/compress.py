@@ -143,13 +143,13 @@ def _add_data(command) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    from keras_roots import evaluation
-    from keras_roots.classifier import Classifier
+    from keras_roots.classify import evaluation
+    from keras_roots.classify.classifier import Classifier
     from keras_roots.cli.models import load
     from keras_roots.compression import job, legacy
     from keras_roots.compression.fine_tuning import FineTuning
     from keras_roots.compression.recipe import Recipe
-    from keras_roots.files import require_writable
+    from keras_roots.reporting.files import require_writable
     from keras_roots.training.loop import Interrupted
 
     legacy.require("Compression")

@@ -47,8 +47,8 @@ def add(commands) -> None:
 
 
 def _cost(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report
     from keras_roots.cost import cost
+    from keras_roots.cost import report as cost_report
 
     if arguments.plot is not None:
         cost_report.require_plot(arguments.plot)

@@ -51,7 +51,7 @@ def add(commands) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from keras_roots import demo
+    from keras_roots.benchmark import demo
 
     demo.run(
         output=arguments.output,

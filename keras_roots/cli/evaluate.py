@@ -29,7 +29,7 @@ def add(commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from keras_roots import evaluation
+    from keras_roots.classify import evaluation
     from keras_roots.cli.models import class_names_beside, classifier
 
     model = classifier(arguments)

@@ -254,7 +254,7 @@ def _format(arguments: argparse.Namespace) -> str:
 def _check(arguments: argparse.Namespace, kind: str) -> None:
     """Raises for what can be told before a model is built."""
     from keras_roots.export import calibration
-    from keras_roots.files import refuse_existing, require_writable
+    from keras_roots.reporting.files import refuse_existing, require_writable
 
     if kind not in ("savedmodel", "xla"):
         require_folder(arguments.output)
@@ -304,9 +304,9 @@ def _labels(arguments: argparse.Namespace):
 
 def _images(arguments: argparse.Namespace, model, preprocessing):
     """Inputs to verify with, and those to calibrate with or None."""
-    from keras_roots.auxiliary_heads import without_auxiliary_heads
     from keras_roots.export import calibration, example_inputs
     from keras_roots.export.exportable import require_exportable
+    from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
     model = without_auxiliary_heads(model)
     require_exportable(model)

@@ -103,7 +103,7 @@ def check_factory_options(model: str, options: dict) -> None:
 
 def classifier(arguments: argparse.Namespace):
     """The classifier of a command with `options.add_classifier`."""
-    from keras_roots.classifier import Classifier
+    from keras_roots.classify.classifier import Classifier
 
     suffix = Path(arguments.model).suffix
     if suffix not in (".keras", ".tflite"):

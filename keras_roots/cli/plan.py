@@ -85,7 +85,8 @@ def add(commands) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report, planning
+    from keras_roots import planning
+    from keras_roots.cost import report as cost_report
     from keras_roots.planning import report
     from keras_roots.planning.plot import plot
 

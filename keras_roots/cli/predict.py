@@ -34,8 +34,8 @@ def add(commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from keras_roots.classify.prediction import predict
     from keras_roots.cli.models import class_names_beside, class_names_of, classifier
-    from keras_roots.prediction import predict
 
     if arguments.top < 1:
         raise ValueError(f"Expected --top of 1 or more. Received: {arguments.top}")

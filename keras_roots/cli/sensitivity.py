@@ -82,11 +82,12 @@ def _list_of(kind: Callable) -> Callable[[str], tuple]:
 
 
 def _sensitivity(arguments: argparse.Namespace) -> int:
-    from keras_roots import cost_report, evaluation
-    from keras_roots.classifier import Classifier
+    from keras_roots.classify import evaluation
+    from keras_roots.classify.classifier import Classifier
     from keras_roots.cli.models import class_names_beside, load
     from keras_roots.compression import sensitivity
     from keras_roots.compression.sensitivity_results import LEVEL, UNCERTAIN
+    from keras_roots.cost import report as cost_report
 
     if arguments.images < 0:
         raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")

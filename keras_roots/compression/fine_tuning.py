@@ -14,14 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.compression import resumable
 from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
+from keras_roots.data import input_pipeline, sources
 from keras_roots.export import calibration
 from keras_roots.reporting import silent
-from keras_roots.training import input_pipeline, sources
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.training.config import Config, replaced
 from keras_roots.training.steps import inputs_and_targets, summed
 

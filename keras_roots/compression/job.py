@@ -18,10 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import intervals
-from keras_roots.auxiliary_heads import without_auxiliary_heads
-from keras_roots.benchmark import litert
-from keras_roots.clone import clone, copy_state, plain_copy
+from keras_roots.classify import intervals
+from keras_roots.classify.tflite_classifier import TFLiteClassifier
 from keras_roots.compression import distillation, legacy, settings
 from keras_roots.compression.clustering import cluster
 from keras_roots.compression.fine_tuning import FineTuning
@@ -46,12 +44,13 @@ from keras_roots.compression.selection import left_alone
 from keras_roots.compression.tuned import tune
 from keras_roots.compression.weights import weights_of_file
 from keras_roots.cost import cost
-from keras_roots.export import export_tflite
+from keras_roots.export import export_tflite, interpreter
 from keras_roots.export.operator_check import delegation
-from keras_roots.files import replacing
-from keras_roots.measure import conditions
+from keras_roots.reporting.files import replacing
 from keras_roots.requirements import require_extras
-from keras_roots.tflite_classifier import TFLiteClassifier
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery.clone import clone, copy_state, plain_copy
+from keras_roots.timing.measure import conditions
 from keras_roots.training.workdir import alone
 
 _CALIBRATION_IMAGES = 500
@@ -114,7 +113,7 @@ def compress(
         teacher: a network whose answers each network is first trained to give,
             too; see `distillation.distill`.
         threads: of the latencies.
-        rounds: of the latencies; see `benchmark.litert.latency`.
+        rounds: of the latencies; see `export.interpreter.latency`.
         report: takes lines of progress.
 
     Raises:
@@ -351,7 +350,7 @@ def _measured(
 ) -> Results:
     image = held_out.images[0].astype(np.float32)
     names = {str(number): each.path for number, each in enumerate(files)}
-    times = litert.latency(names, image, threads=threads, rounds=rounds)
+    times = interpreter.latency(names, image, threads=threads, rounds=rounds)
     rows = []
     for number, each in enumerate(files):
         classifier = TFLiteClassifier(each.path)

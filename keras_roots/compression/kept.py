@@ -15,8 +15,8 @@ from typing import Any
 
 import keras
 
-from keras_roots.clone import copy_state, plain_copy
 from keras_roots.compression.legacy import libraries
+from keras_roots.surgery.clone import copy_state, plain_copy
 
 
 class Recipe:

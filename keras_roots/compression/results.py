@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots import intervals
-from keras_roots.benchmark.ratios import Ratio, ratio_of_medians
+from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
-from keras_roots.files import replacing
-from keras_roots.measure import describe
-from keras_roots.tables import Table
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
+from keras_roots.timing.measure import describe
+from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
-_PER_TURN = 5  # Of `litert.latency`.
+_PER_TURN = 5  # Of `interpreter.latency`.
 _MARKERS = {FLOAT32: "s", INT8: "o", QAT: "^", INT8_AFTER_QAT: "v"}
 
 

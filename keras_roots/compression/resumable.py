@@ -15,13 +15,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_roots.training import input_pipeline, optimization
+from keras_roots.data import input_pipeline
+from keras_roots.data.sources import Source
+from keras_roots.reporting.progress import Progress
+from keras_roots.training import optimization
 from keras_roots.training.checkpoint_folder import CheckpointFolder, whole_checkpoints
 from keras_roots.training.config import Config
 from keras_roots.training.loop import DivergedError, Interrupted
-from keras_roots.training.progress import Progress
 from keras_roots.training.signals import Signals
-from keras_roots.training.sources import Source
 from keras_roots.training.steps import SUMS
 
 

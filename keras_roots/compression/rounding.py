@@ -14,13 +14,13 @@ from unittest import mock
 
 import keras
 
-from keras_roots import graph
 from keras_roots.compression.bridge import Bridge
 from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.compression.preserved import Preserve, kept_of
+from keras_roots.surgery import graph
 
 # Images from which ranges begin; their mean over batches forgets a batch by this.
 _IMAGES_FOR_RANGES = 256

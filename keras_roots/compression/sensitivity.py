@@ -17,12 +17,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.compression.sensitivity_results import Row, Sensitivity
 from keras_roots.reporting import silent
+from keras_roots.reporting.progress import duration
 from keras_roots.requirements import require_tensorflow
-from keras_roots.training.progress import duration
+from keras_roots.surgery import graph
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
 _BITS = (2, 8)
 _SECONDS_PER_LINE = 10

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.cost_report import require_plot
-from keras_roots.files import replacing
-from keras_roots.tables import Table
+from keras_roots.cost.report import require_plot
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
 
 LEVEL = 0.05
 UNCERTAIN = "~"
@@ -30,7 +30,7 @@ class Row:
     """What one change of one kernel does.
 
     Attributes:
-        layer: its path; see `keras_roots.graph.Call`. Of a separable
+        layer: its path; see `keras_roots.surgery.graph.Call`. Of a separable
             convolution's two kernels, "path (depthwise)" and "path (pointwise)".
         groups: filter groups of the convolution; 1 of a Dense layer.
         parameters: of the kernel.

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.recipe import Recipe
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 from keras_roots.training.config import Config
 
 _SETTINGS = "compression.json"

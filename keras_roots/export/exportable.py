@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph as graphs
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.export import preprocessing as inside
 from keras_roots.export.inference_graph import InferenceGraph, inference_graph
 from keras_roots.export.preprocessing import Preprocessing, as_preprocessing
 from keras_roots.export.simplify import simplify
 from keras_roots.requirements import require_tensorflow
+from keras_roots.surgery import graph as graphs
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
 Inputs = np.ndarray | Sequence[np.ndarray]
 

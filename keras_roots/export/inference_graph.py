@@ -12,10 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import graph
-from keras_roots.layer_shape import LayerShape, Padding, same_padding
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.lowering import ways
+from keras_roots.lowering.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.surgery import graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from keras_roots.cost import cost
 from keras_roots.export.artifact import Comparison
 from keras_roots.export.calibration import default_resize
 from keras_roots.export.exportable import Exportable
-from keras_roots.measure import versions
+from keras_roots.timing.measure import versions
 
 _FORMAT = 1
 _VALUES = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from keras_roots.lowering.choice import forced, traced_for
 
 if TYPE_CHECKING:
-    from keras_roots.convolutions import explain
+    from keras_roots.surgery.convolutions import explain
 
 __all__ = ["explain", "forced", "traced_for"]
 
@@ -23,7 +23,7 @@ __all__ = ["explain", "forced", "traced_for"]
 def __getattr__(name: str):
     # It takes a model, and what takes models stands above what their layers are made of.
     if name == "explain":
-        from keras_roots.convolutions import explain
+        from keras_roots.surgery.convolutions import explain
 
         return explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 
 import keras
 
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import contexts, measured, ways
 from keras_roots.lowering.contexts import CONTEXTS, Choice
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS, Plan
 from keras_roots.lowering.ways import Geometry, Lowering
 

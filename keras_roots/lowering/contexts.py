@@ -18,8 +18,8 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
 
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import ways
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.ways import Lowering
 
 # Those that Keras computes in.

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_roots.files import replacing
-from keras_roots.layer_shape import LayerShape
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
-from keras_roots.measure import Timings
+from keras_roots.reporting.files import replacing
+from keras_roots.timing.measure import Timings
 
 _FORMAT = 2
 MEASURED = Path(__file__).with_name("measured.json")

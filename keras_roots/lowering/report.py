@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering.contexts import Choice
-from keras_roots.tables import Table
+from keras_roots.lowering.layer_shape import LayerShape
+from keras_roots.reporting.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Explanation:
     """What one layer gets.
 
     Attributes:
-        layer: its path, see `keras_roots.graph.Call`.
+        layer: its path, see `keras_roots.surgery.graph.Call`.
         shape: its shape.
         choices: for each direction of `passes.DIRECTIONS`; in a file, for
             "forward".

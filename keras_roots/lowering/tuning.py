@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from keras_roots.layer_shape import LayerShape
 from keras_roots.lowering import choice, measured
 from keras_roots.lowering.contexts import CONTEXTS, Choice
+from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.measured import Measurement, Measurements
 from keras_roots.lowering.ways import Lowering
-from keras_roots.measure import Timings, conditions
+from keras_roots.timing.measure import Timings, conditions
 
 # Times the lowerings of a layer in turns.
 Timer = Callable[[LayerShape, Sequence[Lowering]], Mapping[str, Timings]]

@@ -19,7 +19,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_roots.layer_shape import same_padding
+from keras_roots.lowering.layer_shape import same_padding
 
 Lowering = str
 _PACKED, _SPLIT = "packed-", "-split"

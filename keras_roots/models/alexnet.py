@@ -14,8 +14,8 @@ arXiv:1605.06489, compare it with the same network without groups
 import keras
 
 from keras_roots.layers import convolution
+from keras_roots.layers.normalization import LocalResponseNormalization
 from keras_roots.models.application import Network, Option, dense_classifier, factory
-from keras_roots.normalization import LocalResponseNormalization
 
 
 def _features(x, groups, dense_conv3: bool):

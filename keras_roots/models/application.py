@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_roots import convolutions
-from keras_roots.initializers import CompoundHeNormal
+from keras_roots.layers.initializers import CompoundHeNormal
+from keras_roots.surgery import convolutions
 from keras_roots.topology import IndivisibleError, RootLike, as_topology, working_degrees
 
 _WEIGHT_FILES = (".weights.h5", ".keras")

@@ -22,16 +22,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.benchmark import artifacts
 from keras_roots.benchmark import candidates as benchmarked
 from keras_roots.benchmark import networks as benchmark
 from keras_roots.benchmark.networks_plan import Plan
-from keras_roots.benchmark.ratios import Ratio, Rounds, ratio_of_medians
 from keras_roots.benchmark.records import Record, Results, Session
-from keras_roots.machine import cores_allowed
 from keras_roots.planning.networks import Degrees, Network
 from keras_roots.reporting import silent
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.timing.machine import cores_allowed
+from keras_roots.timing.ratios import Ratio, Rounds, ratio_of_medians
 
 
 @dataclasses.dataclass(frozen=True)

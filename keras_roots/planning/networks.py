@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 
-from keras_roots import convolutions
 from keras_roots.cost import cost
 from keras_roots.models import build
 from keras_roots.rootify import PlannedLayer, levels_of, plan, rootify
+from keras_roots.surgery import convolutions
 from keras_roots.topology import column
 
 Degrees = tuple[int, ...]

@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from keras_roots.cost_report import require_plot
-from keras_roots.files import replacing
+from keras_roots.cost.report import require_plot
 from keras_roots.planning.pareto import pareto
 from keras_roots.planning.recommendation import Recommendation, shares
+from keras_roots.reporting.files import replacing
 
 _NAMED = {"root": ("#1f6fb2", "o"), "column": ("#2a9d5c", "s"), "tree": ("#c8553d", "^")}
 # Degrees are written where none is so near, relative to the span of all plans.

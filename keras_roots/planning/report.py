@@ -5,13 +5,13 @@ import io
 import os
 from collections.abc import Iterable
 
-from keras_roots.benchmark.ratios import WIDEST
-from keras_roots.files import replacing
-from keras_roots.measure import describe
-from keras_roots.paper_results import FORMS, RESULTS
+from keras_roots.paper.results import FORMS, RESULTS
 from keras_roots.planning.candidates import Candidate
 from keras_roots.planning.recommendation import RESOLUTION, Recommendation, shares
-from keras_roots.tables import Table
+from keras_roots.reporting.files import replacing
+from keras_roots.reporting.tables import Table
+from keras_roots.timing.measure import describe
+from keras_roots.timing.ratios import WIDEST
 
 _OPTIMAL = "*"
 

@@ -24,8 +24,9 @@ def check(configs: dict[str, str]) -> int:
     import keras
 
     from keras_roots.cost import cost
+    from keras_roots.data import input_pipeline, sources
     from keras_roots.requirements import require_extras
-    from keras_roots.training import input_pipeline, network, sources
+    from keras_roots.training import network
     from keras_roots.training.config import from_json
 
     require_extras("Training", {"matplotlib": "plots"})

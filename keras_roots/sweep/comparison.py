@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_roots import topology
-from keras_roots.paper_results import RESULTS, Result
+from keras_roots.paper.results import RESULTS, Result
+from keras_roots.reporting.progress import duration
+from keras_roots.reporting.tables import Table
 from keras_roots.sweep.experiment import DENSE
 from keras_roots.sweep.rows import Row
-from keras_roots.tables import Table
 from keras_roots.training.config import Config
-from keras_roots.training.progress import duration
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 from keras_roots.sweep.experiment import Run
 from keras_roots.training import history
 from keras_roots.training.config import from_json

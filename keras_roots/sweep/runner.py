@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from keras_roots import training
-from keras_roots.files import replacing, results_folder
+from keras_roots.reporting.files import replacing, results_folder
+from keras_roots.reporting.progress import duration
 from keras_roots.requirements import require_extras
 from keras_roots.sweep import comparison, figures, rows
 from keras_roots.sweep.experiment import VARIED, Experiment, Run, identity
 from keras_roots.sweep.processes import RunProcess, prepare, share_of_cores
 from keras_roots.training.config import Config, replaced
-from keras_roots.training.progress import duration
 from keras_roots.training.signals import Signals
 from keras_roots.training.workdir import differences_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 
 _CSV = "history.csv"
 _PLOT = "learning-curve.png"

@@ -24,13 +24,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.files import results_folder
+from keras_roots.data import input_pipeline, sources
 from keras_roots.reporting import silent
+from keras_roots.reporting.files import results_folder
+from keras_roots.reporting.progress import Progress
 from keras_roots.requirements import require_extras, require_tensorflow_or_jax
-from keras_roots.training import input_pipeline, sources, strategies, workdir
+from keras_roots.training import strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
-from keras_roots.training.progress import Progress
 from keras_roots.training.run import VALIDATION, DivergedError, Interrupted, Run
 from keras_roots.training.steps import SUMS, Steps
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_roots import topology
-from keras_roots.auxiliary_heads import without_auxiliary_heads
 from keras_roots.models import build, network
+from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.training.config import Config
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

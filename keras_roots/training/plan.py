@@ -8,9 +8,10 @@ from typing import Any
 import keras
 
 from keras_roots.cost import cost
-from keras_roots.training import input_pipeline, optimization
+from keras_roots.data import input_pipeline
+from keras_roots.data.sources import Source
+from keras_roots.training import optimization
 from keras_roots.training.config import Config
-from keras_roots.training.sources import Source
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import keras
 
-from keras_roots.files import replacing
+from keras_roots.reporting.files import replacing
 from keras_roots.requirements import tensorflow_errors
 from keras_roots.training import network
 from keras_roots.training.checkpoints import NotWrittenError

@@ -12,12 +12,13 @@ from typing import Any, NoReturn, Protocol
 import keras
 import numpy as np
 
-from keras_roots.machine import cores_allowed
-from keras_roots.measure import conditions
-from keras_roots.training import input_pipeline, network, optimization, plan, sources
+from keras_roots.data import input_pipeline, sources
+from keras_roots.reporting.progress import Progress, duration
+from keras_roots.timing.machine import cores_allowed
+from keras_roots.timing.measure import conditions
+from keras_roots.training import network, optimization, plan
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History
-from keras_roots.training.progress import Progress, duration
 from keras_roots.training.results import Results, Trained
 from keras_roots.training.signals import Signals
 from keras_roots.training.steps import SUMS

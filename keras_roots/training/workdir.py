@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_roots.files import replacing
+from keras_roots.data.sources import Source
+from keras_roots.reporting.files import replacing
 from keras_roots.training.config import Config, from_file
-from keras_roots.training.sources import Source
 
 _CONFIG = "config.json"
 _DATA = "data.json"

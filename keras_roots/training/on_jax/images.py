@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from keras_roots.data.split import Split
 from keras_roots.training.config import Config
-from keras_roots.training.split import Split
 
 # The generator is named, lest another default of JAX change what a run draws.
 _GENERATOR = "threefry2x32"

@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from keras_roots.training import input_pipeline, plan, sources
+from keras_roots.data import input_pipeline, sources
+from keras_roots.reporting.progress import Progress
+from keras_roots.training import plan
 from keras_roots.training.config import Config
 from keras_roots.training.on_jax import images
 from keras_roots.training.on_jax.checkpoints import Checkpoints
 from keras_roots.training.on_jax.steps import MOST, Steps
-from keras_roots.training.progress import Progress
 from keras_roots.training.run import VALIDATION, Run
 
 # So long a signal waits, and so long the device works without asking.

@@ -1,0 +1,6 @@
+"""What the paper publishes, as data, and the comparison of it with what is computed here."""
+
+from keras_roots.paper import results
+from keras_roots.paper.counts import Comparison, Reproduction, list_tables, records, reproduce
+
+__all__ = ["Comparison", "Reproduction", "list_tables", "records", "reproduce", "results"]

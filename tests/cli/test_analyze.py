@@ -1,0 +1,183 @@
+"""`keras-roots analyze`, and the images that it reads."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from keras_roots import analysis
+from keras_roots.cli import main
+from keras_roots.data.unlabelled import Images
+from keras_roots.layers import GroupedConv2D
+from tests.colour_models import COLOURS, colour_folders, one_line
+from tests.sample_images import photograph_folders
+
+SIZE = 16
+
+
+def network(groups, size=SIZE, channels=3):
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((size, size, channels))
+    x = keras.layers.Rescaling(1 / 128, offset=-1)(x)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(x)
+    convolution = GroupedConv2D if groups > 1 else keras.layers.Conv2D
+    x = convolution(16, 3, strides=2, groups=groups, padding="same", name="second")(x)
+    return keras.Model(inputs, x)  # No classifier.
+
+
+@pytest.fixture(scope="module", name="files")
+def save_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for name, model in {
+        "dense": network(1),
+        "root": network(4),
+        "open": network(4, size=None),
+        "grey": network(4, channels=1),
+    }.items():
+        (folder / name).mkdir()
+        model.save(folder / name / "model.keras")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    flat = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(inputs))
+    keras.Model(inputs, flat, name="flat").save(folder / "flat.keras")
+    two = keras.Input((SIZE, SIZE, 3))
+    both = keras.layers.Conv2D(3, 1)(keras.layers.Add()([inputs, two]))
+    keras.Model([inputs, two], both, name="two").save(folder / "two.keras")
+    return folder
+
+
+@pytest.fixture(scope="module", name="data")
+def save_images(tmp_path_factory):
+    return photograph_folders(tmp_path_factory.mktemp("data"), classes=2, train=1, validation=6)
+
+
+def test_images_are_read_without_labels(tmp_path):
+    data = colour_folders(tmp_path)
+    (tmp_path / "green" / "bad.JPEG").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("no image")
+    read = Images(data, SIZE, batch_size=3)
+    assert (read.size, read.name) == (8, f"{data.parent.name}/{data.name}")
+    for _ in range(2):  # It can be read again.
+        batches = list(read)
+        assert [len(batch) for batch in batches] == [3, 2, 2]
+        assert {batch.dtype for batch in batches} == {np.dtype(np.uint8)}
+        shown = [COLOURS[name] for name in ["blue"] * 3 + ["green", "red", "red", "green"]]
+        assert np.abs(np.concatenate(batches).mean(axis=(1, 2)) - shown).max() < 3
+        assert [name.rpartition("/")[2] for name in read.unread] == ["bad.JPEG"]
+    few = Images(data / "blue", SIZE, images=2, preprocessing="torch")  # A folder of images alone.
+    (batch,) = few
+    expected = (np.array(COLOURS["blue"]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    assert np.allclose(batch.mean(axis=(1, 2)), expected, atol=0.05)
+    assert batch.shape == (2, SIZE, SIZE, 3)
+    only_bad = tmp_path / "bad"
+    only_bad.mkdir()
+    (only_bad / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="None of the 1 images of .* can be read, such as .*a.png"):
+        list(Images(only_bad, SIZE))
+    with pytest.raises(ValueError, match="images of 1 or more. Received: 0"):
+        Images(data, SIZE, images=0)
+    (only_bad / "a.png").unlink()
+    with pytest.raises(ValueError, match="There are no images in"):
+        Images(only_bad, SIZE)
+
+
+def test_two_networks(files, data, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "found"
+    models = [str(files / name / "model.keras") for name in ("dense", "root")]
+    command = ["analyze", *models, "--data", str(data), "--output", str(output)]
+    assert main([*command, "--batch-size", "5", "--format", "csv"]) == 0
+    captured = capsys.readouterr()
+    header, *rows = csv.reader(captured.out.splitlines())
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["network"] for row in rows] == ["dense/model", "root/model"]
+    assert [row["groups"] for row in rows] == ["1", "4"]
+    assert [row["blocks"] for row in rows] == ["4", "4"]
+    assert f"root/model: 12 images of {data.name}/val" in captured.err
+    assert sorted(path.name for path in output.iterdir()) == [
+        "arrays.npz",
+        "correlation-second.png",
+        "correlation.csv",
+        "covariance-first--second.png",
+        "filters-dense-model.png",
+        "filters-root-model.png",
+        "savings.png",
+        "summary.csv",
+        "summary.md",
+    ]
+    assert (output / "summary.csv").read_text().splitlines() == captured.out.splitlines()
+    pixels = np.concatenate(list(Images(data, SIZE)))
+    expected = analysis.analyze(keras.models.load_model(models[1]), pixels)
+    with np.load(output / "arrays.npz", allow_pickle=False) as arrays:
+        for name, array in expected.arrays().items():
+            assert np.allclose(arrays[f"root/model/{name}"], array, atol=1e-5)
+    assert main(command) == 2
+    assert "is not empty" in one_line(capsys)
+    assert main([*command, "--overwrite"]) == 0
+    assert "mean" not in capsys.readouterr().out
+
+
+def test_one_network_and_layers_that_are_named(files, data, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "a" / "b"
+    command = ["analyze", str(files / "open" / "model.keras"), "--data", str(data / "val")]
+    what = ["--image-size", "12", "--resize", "14", "--images", "9", "--figures", "svg"]
+    pairs = ["--pair", "second,first", "--pair", "first,first", "--layer", "first"]
+    assert main([*command, *what, *pairs, "-o", str(output), "--format", "markdown"]) == 0
+    assert sorted(path.name for path in output.iterdir()) == [
+        "arrays.npz",
+        "correlation-first.svg",
+        "correlation.csv",
+        "covariance-first--first.svg",
+        "covariance-second--first.svg",
+        "filters-open-model.svg",
+        "summary.csv",
+        "summary.md",
+    ]
+    text = capsys.readouterr().out
+    assert text in (output / "summary.md").read_text() + "\n"
+    with np.load(output / "arrays.npz") as arrays:
+        # Of whitened responses with themselves.
+        itself = arrays["open/model/covariance/first,first"]
+        assert np.allclose(itself @ itself, itself, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.keras"], "no file 'a.keras'"),
+        (["a.tflite"], "Expected a .keras file"),
+        (["{root}", "a.h5"], "Expected a .keras file"),
+        (["{root}", "--images", "-1"], "--images of 0 or more"),
+        (["{root}", "--batch-size", "0"], "batch_size of 1 or more"),
+        (["{root}", "--layer", "frist"], "no layer 'frist'. Did you mean 'first'?"),
+        (["{root}", "--pair", "first,third"], "no layer 'third'"),
+        (["{root}", "--resize", "15"], "resize of the image size"),
+        (["{root}", "--image-size", "32"], "omit --image-size"),
+        (["{open}"], "give --image-size"),
+        (["{open}", "--image-size", "0"], "--image-size of 1 or more"),
+        (["{open}", "--image-size", "2"], "Too few images to whiten the 16 filters"),
+        (["{grey}"], "square images of three colours"),
+        (["{folder}/flat.keras"], "'flat' has no convolution"),
+        (["{folder}/two.keras"], "one image as its input. 'two' has inputs of"),
+        (["{root}", "--split", "missing"], "no folder"),
+        (["{root}", "--data-dir", "missing"], "the name of a data set"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments, message, files, data, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    places = {name: files / name / "model.keras" for name in ("root", "open", "grey")}
+    arguments = [argument.format(folder=files, **places) for argument in arguments]
+    assert main(["analyze", *arguments, "--data", str(data), "-o", "found"]) == 2
+    assert message in one_line(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pair_of_other_than_two(capsys):
+    for text in ("a", "a,", "a,b,c"):
+        with pytest.raises(SystemExit) as exit_:
+            main(["analyze", "a.keras", "--data", "data", "-o", "found", "--pair", text])
+        assert exit_.value.code == 2
+        assert f"expected two layers, A,B; received '{text}'" in one_line(capsys)
