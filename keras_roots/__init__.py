@@ -34,6 +34,7 @@ from keras_roots.models import (
 from keras_roots.rootify import Plan, plan, rootify
 from keras_roots.surgery import auxiliary_heads
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery.convolutions import explain
 from keras_roots.surgery.stock import to_stock
 from keras_roots.surgery.transfer import transfer_weights
 from keras_roots.topology import Topology, column, root, tree
@@ -41,6 +42,8 @@ from keras_roots.topology import Topology, column, root, tree
 if TYPE_CHECKING:  # `__getattr__` loads them.
     from keras_roots import analysis, benchmark, compression, export, planning, sweep, training
 
+# It takes a model, and models stand above the ways in which their layers are computed.
+lowering.explain = explain  # type: ignore[attr-defined]
 # `from keras_roots.optimizers import SGD` names modules that stand in rooms.
 for _module in (auxiliary_heads, initializers, optimizers):
     sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.export.choice import Choice
+from keras_roots.lowering import report
+from keras_roots.lowering.report import Explanation
 from keras_roots.reporting.tables import Table
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;
@@ -102,7 +103,7 @@ class Artifact:
     operators: Mapping[str, int] = dataclasses.field(default_factory=dict)
     delegates: int | None = None
     outside: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Explanation, ...] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     usage: str = ""
@@ -134,18 +135,7 @@ class Artifact:
 
     def lowerings(self) -> Table:
         """How layers are computed; layers of one shape share a row."""
-        rows: dict[tuple[str, ...], list[str]] = {}
-        for each in self.choices:
-            key = (str(each.shape), each.lowering, each.reason)
-            rows.setdefault(key, []).append(each.layer)
-        return Table(
-            ("layer", "shape", "lowering", "why"),
-            [
-                (names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), *row)
-                for row, names in rows.items()
-            ],
-            left=4,
-        )
+        return report.table(self.choices)
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

@@ -31,7 +31,7 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
         *("Conv2D", "FusedBatchNormalization", "GroupedConv2D"),
         *("batch_normalization", "convolution", "root_module"),
     ),
-    "lowering": (),
+    "lowering": ("explain",),
     "optimizers": ("SGD",),
     "planning": (),
     "sweep": (),

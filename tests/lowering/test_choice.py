@@ -8,9 +8,7 @@ import tensorflow as tf
 import keras_roots
 from keras_roots import lowering
 from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.lowering import choice, measured, report, ways
-from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.lowering.passes import DIRECTIONS
+from keras_roots.lowering import choice, contexts, report, ways
 from tests.processes import python
 
 GRADIENTS_EQUAL_THE_LOOP = """
@@ -220,72 +218,10 @@ assert np.isfinite(test_steps.train(steps, test_steps.batch(size=32))).all()
     python(program, ONEDNN_MAX_CPU_ISA="AVX2")
 
 
-SHAPE = LayerShape((16, 16, 64), 64, (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1)), 16)
-
-
-def test_the_choice_is_the_fastest_of_the_most_similar_layer(monkeypatch):
-    def row(size, channels, groups, **milliseconds):
-        shape = LayerShape(
-            (size, size, channels), channels, (3, 3), (1, 1), (1, 1), ((1, 1),) * 2, groups
-        )
-        names = {name.replace("_", "-"): time for name, time in milliseconds.items()}
-        return measured.Measurement(
-            "tensorflow-cpu", "forward", 8, "float32", "channels_last", shape, names
-        )
-
-    rows = (
-        row(56, 64, 16, native=3.0, packed_4=2.0),
-        row(14, 64, 16, native=1.0, packed_4=0.99),  # Nearer, and faster by less than noise.
-        row(28, 32, 16, native=1.0, packed_4=0.1),  # Two channels a group.
-        row(28, 96, 8, native=1.0, packed_2=0.5),  # Twelve.
-    )
-    monkeypatch.setattr(measured, "brought", lambda: measured.Measurements({}, rows))
-    choice._choose.cache_clear()
-
-    def chosen(size, channels, groups, direction="forward"):
-        padding = ((1, 1), (1, 1))
-        shape = LayerShape(
-            (size, size, channels), channels, (3, 3), (1, 1), (1, 1), padding, groups
-        )
-        return choice.choose(shape, "tensorflow-cpu", direction)
-
-    try:
-        assert chosen(56, 64, 16).lowering == "packed-4"
-        assert "packed-4 2.000 ms, native 3.000 ms, measured" in chosen(56, 64, 16).reason
-        assert chosen(20, 64, 16).lowering == "native"
-        assert chosen(28, 48, 24).lowering == "packed-6"  # Four groups become one there too.
-        assert chosen(28, 48, 4).lowering == "packed-1"
-        assert "by rule" in chosen(28, 64, 4).reason  # Sixteen a group: nothing like it.
-        assert "by rule" in chosen(56, 64, 16, "kernel_gradient").reason
-        assert chosen(None, 64, 16).lowering in ("packed-4", "native")  # An open size.
-    finally:
-        choice._choose.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("groups", "channels", "expected"),
-    [
-        (16, 64, ("taps", "taps", "packed-4-split")),
-        (8, 64, ("packed-4-split", "packed-4-split", "packed-4-split")),
-        (4, 128, ("split", "split", "split")),
-        (2, 6, ("taps", "taps", "packed-1-split")),
-    ],
-)
-def test_rules_under_xla(monkeypatch, groups, channels, expected):
-    monkeypatch.setattr(measured, "brought", lambda: measured.Measurements({}, ()))
-    choice._choose.cache_clear()
-    shape = LayerShape((9, 9, channels), channels, (5, 5), (1, 1), (1, 1), ((2, 2), (2, 2)), groups)
-    try:
-        chosen = tuple(choice.choose(shape, "xla-cpu", each).lowering for each in DIRECTIONS)
-    finally:
-        choice._choose.cache_clear()
-    assert chosen == expected
-
-
 def test_every_choice_for_every_published_layer_is_possible():
     for name, degree in {"resnet50": 64, "googlenet": 16, "nin": 16, "alexnet": 16}.items():
         model = keras_roots.build(name, root=degree)
-        for context in choice.CONTEXTS:
+        for context in contexts.KERAS:
             explained = lowering.explain(model, context)
             assert any(each.shape.groups > 1 for each in explained)
             for each in explained:
@@ -304,43 +240,8 @@ def test_explain_names_the_layers_own_and_shares_rows():
         x = Conv2D(8, 1, name=name)(x)
     explained = lowering.explain(keras.Model(inputs, x))
     assert [each.layer for each in explained] == ["own", "one", "two"]
-    assert explained[0].choices["forward"] == choice.Choice("split", "the layer's own")
+    assert explained[0].choices["forward"] == contexts.Choice("split", "the layer's own")
     rows = report.table(explained).rows
     assert [row[0] for row in rows] == ["own"] * 3 + ["one and 1 more"] * 3
     with pytest.raises(ValueError, match="Expected a context of: tensorflow-cpu"):
         lowering.explain(keras.Model(inputs, x), "gpu")
-
-
-def test_measurements_are_written_and_read_back(tmp_path):
-    row = measured.Measurement(
-        "xla-cpu", "input_gradient", 8, "float32", "channels_last", SHAPE, {"split": 1.5}
-    )
-    written = measured.Measurements({"cores": 2}, (row, row))
-    written.write(tmp_path / "measured.json")
-    assert measured.read(tmp_path / "measured.json") == written
-    assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        '{"format": 2, "conditions": {}, "measurements": []}',
-        '{"format": 1, "conditions": {}, "measurements": [{"context": "xla-cpu"}]}',
-    ],
-)
-def test_a_file_that_is_none_of_measurements(tmp_path, content):
-    path = tmp_path / "measured.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match="is no file of measurements"):
-        measured.read(path)
-
-
-def test_the_measurements_that_come_with_the_package():
-    brought = measured.brought()
-    assert {row.context for row in brought.rows} == {"tensorflow-cpu", "xla-cpu"}
-    assert brought.conditions["processor"]
-    for row in brought.rows:
-        for name in row.milliseconds:
-            assert name in choice.candidates(row.shape, row.context, row.direction)

@@ -1,9 +1,7 @@
-import json
 import os
 
 import pytest
 
-from keras_roots.export import tuning
 from keras_roots.lowering import measured
 from keras_roots.timing import machine, measure
 
@@ -29,12 +27,9 @@ def test_conditions_tell_the_vector_extensions_and_the_cores_allowed():
 
 
 def test_bundled_measurements_name_the_vector_extensions_of_their_machine():
-    of_files, of_layers = (
-        str(json.loads(path.read_text(encoding="utf-8"))["conditions"]["flags"])
-        for path in (tuning.MEASURED, measured.MEASURED)
-    )
-    assert "no avx512_vnni" in of_files
-    assert of_layers.startswith("avx512f")
+    flags = {name: str(each["flags"]) for name, each in measured.brought().conditions.items()}
+    assert all("no avx512_vnni" in flags[name] for name in ("litert-float32", "litert-int8"))
+    assert all(flags[name].startswith("avx512f") for name in ("tensorflow-cpu", "xla-cpu"))
 
 
 def test_busy_cores_of_two_readings():
