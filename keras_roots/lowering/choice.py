@@ -133,9 +133,9 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
 def choose_here(shape: LayerShape, context: str, direction: str) -> Choice:
     """What `choose` says, where TensorFlow has the kernels for it on this machine.
 
-    In float32, channels last. Without oneDNN TensorFlow has no gradients of a
-    grouped convolution, nor one that its graph optimizer could fuse with the
-    bias and activation that follow, as it then does all the same.
+    In float32, channels last. Without oneDNN TensorFlow has no gradient of a
+    grouped convolution, and its graph optimizer fuses one with the bias and
+    activation that follow into an operator that has no groups.
     """
     here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
     grouped = here and shape.groups > 1
