@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_roots import reporting
 from keras_roots.analysis import figures
 from keras_roots.analysis.results import Analysis, correlation_table, covariance_table, pairs_of
 from keras_roots.cost import Cost, cost
@@ -52,7 +53,7 @@ def write(
         raise ValueError(f"Expected networks of different names. Received: {', '.join(names)}")
     if suffix not in FIGURES:
         raise ValueError(f"Expected a suffix of: {', '.join(FIGURES)}. Received: {suffix!r}")
-    cost_report.require_plot(folder / f"figure.{suffix}")
+    reporting.figures.require_plot(folder / f"figure.{suffix}")
     figure = _Names(folder, suffix)
     for first, second in pairs_of(analyses):
         path = figure(f"covariance-{first}--{second}")

@@ -356,9 +356,9 @@ def _operators(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import relative_plot
-    from keras_roots.cost import report as cost_report
+    from keras_roots.reporting import figures
 
-    cost_report.require_plot(arguments.output)
+    figures.require_plot(arguments.output)
     rows = [row for file in arguments.file for row in relative_plot.read(file)]
     relative_plot.plot(arguments.output, rows)
     to_stderr(f"keras-roots: the plot is in {arguments.output}")

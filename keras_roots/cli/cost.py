@@ -49,9 +49,10 @@ def add(commands) -> None:
 def _cost(arguments: argparse.Namespace) -> int:
     from keras_roots.cost import cost
     from keras_roots.cost import report as cost_report
+    from keras_roots.reporting import figures
 
     if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
+        figures.require_plot(arguments.plot)
     size = arguments.image_size
     if size is not None and size < 1:
         raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")

@@ -86,14 +86,14 @@ def add(commands) -> None:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from keras_roots import planning
-    from keras_roots.cost import report as cost_report
     from keras_roots.planning import report
     from keras_roots.planning.plot import plot
+    from keras_roots.reporting import figures
 
     if arguments.limit < 1:
         raise ValueError(f"Expected --limit of 1 or more. Received: {arguments.limit}")
     if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
+        figures.require_plot(arguments.plot)
     if arguments.csv is not None:
         require_folder(arguments.csv)
     budgets = planning.parse(arguments.budget)

@@ -87,12 +87,12 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import class_names_beside, load
     from keras_roots.compression import sensitivity
     from keras_roots.compression.sensitivity_results import LEVEL, UNCERTAIN
-    from keras_roots.cost import report as cost_report
+    from keras_roots.reporting import figures
 
     if arguments.images < 0:
         raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")
     if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
+        figures.require_plot(arguments.plot)
     for path in (arguments.csv, arguments.plot):
         if path is not None:
             require_folder(path)

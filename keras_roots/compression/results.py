@@ -14,6 +14,7 @@ import numpy as np
 from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
+from keras_roots.reporting import figures
 from keras_roots.reporting.files import replacing
 from keras_roots.reporting.tables import Table
 from keras_roots.timing.measure import describe
@@ -194,53 +195,31 @@ class Results:
 
     def plot(self, path: Path) -> None:
         """Accuracy over the size of the file, compressed by gzip: *.png, *.pdf or *.svg."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-
         networks = list(dict.fromkeys(row.network for row in self.rows))
-        figure = Figure(figsize=(4.8 * len(networks), 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        colours = {
-            weights: f"C{number}"
-            for number, weights in enumerate(dict.fromkeys(row.weights for row in self.rows))
-        }
-        panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
-        for axes, network in zip(panels, networks, strict=True):
-            for row in (row for row in self.rows if row.network == network):
-                low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
-                top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
-                axes.errorbar(
-                    size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
-                    marker=_MARKERS[row.kind], markersize=6, linewidth=0.7, alpha=0.85,
-                )  # fmt: skip
-            axes.set_xscale("log")
-            axes.set_title(network, fontsize=10)
-            axes.set_xlabel("kB of the file, gzip")
-            axes.grid(alpha=0.3, which="both")
+        kinds = dict.fromkeys(row.weights for row in self.rows)
+        colours = {weights: f"C{number}" for number, weights in enumerate(kinds)}
         sizes = [row.counted.gzip_size / 1e3 for row in self.rows]
-        ticks = [m * 10**e for e in range(0, 7) for m in (1, 2, 5)]
-        inside = [t for t in ticks if min(sizes) / 1.6 < t < max(sizes) * 1.6]
-        panels[0].set_xticks(inside, [f"{tick:,}" for tick in inside], minor=False)
-        panels[0].set_xticks([], minor=True)
-        panels[0].set_xlim(min(sizes) / math.sqrt(2), max(sizes) * math.sqrt(2))
-        panels[0].set_ylabel("top-1, %")
-        handles = [
-            *(
-                Line2D([], [], color=c, marker="o", linestyle="", label=w)
-                for w, c in colours.items()
-            ),
-            *(
-                Line2D([], [], color="grey", marker=m, linestyle="", label=kind)
-                for kind, m in _MARKERS.items()
-            ),
-        ]
-        figure.legend(
-            handles=handles, fontsize=8, loc="outside lower center", ncols=4, frameon=False
-        )
-        figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=110)
+        with figures.figure(path, (4.8 * len(networks), 4.6)) as figure:
+            panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
+            for axes, network in zip(panels, networks, strict=True):
+                for row in (row for row in self.rows if row.network == network):
+                    low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
+                    top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
+                    axes.errorbar(
+                        size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
+                        marker=_MARKERS[row.kind], markersize=6, linewidth=0.7, alpha=0.85,
+                    )  # fmt: skip
+                axes.set_title(network, fontsize=10)
+                axes.set_xlabel("kB of the file, gzip")
+            figures.log_scale(panels[0], "x")
+            panels[0].set_xlim(min(sizes) / math.sqrt(2), max(sizes) * math.sqrt(2))
+            panels[0].set_ylabel("top-1, %")
+            for weights, colour in colours.items():
+                axes.plot([], [], color=colour, marker="o", linestyle="", label=weights)
+            for kind, marker in _MARKERS.items():
+                axes.plot([], [], color="grey", marker=marker, linestyle="", label=kind)
+            figures.legend_below(figure, [axes], columns=4)
+            figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -1,5 +1,6 @@
-"""What a person sees of a result: tables, progress, and files that are whole or not there."""
+"""What a person sees of a result: tables, figures, progress, and files, whole or not there."""
 
+from keras_roots.reporting import figures
 from keras_roots.reporting.files import (
     refuse_contents,
     refuse_existing,
@@ -15,6 +16,7 @@ __all__ = [
     "Progress",
     "Table",
     "duration",
+    "figures",
     "refuse_contents",
     "refuse_existing",
     "replacing",

@@ -245,10 +245,8 @@ class Sweep:
             found = self.comparison()
             with replacing(self.folder / "results.md") as path:
                 path.write_text(found.markdown() + "\n", encoding="utf-8")
-            with replacing(self.folder / "error.png") as path:
-                figures.error(found, path)
-            with replacing(self.folder / "learning-curves.png") as path:
-                figures.learning_curves(found, self.folder, path)
+            figures.error(found, self.folder / "error.png")
+            figures.learning_curves(found, self.folder, self.folder / "learning-curves.png")
 
     def comparison(self) -> comparison.Comparison:
         """What the rows say together."""

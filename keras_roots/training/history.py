@@ -4,9 +4,11 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from keras_roots.reporting import figures
 from keras_roots.reporting.files import replacing
 
 _CSV = "history.csv"
@@ -107,8 +109,9 @@ class History:
         if not self._write or not self.epochs:
             return None
         target = self._workdir / _PLOT
-        with replacing(target) as path:
-            _plot(self.epochs, title, path)
+        with figures.figure(target, (9, 4.2)) as figure:
+            figure.suptitle(title)
+            _draw(figure.subplots(1, 2), self.epochs)
         return target
 
 
@@ -148,15 +151,8 @@ def _value(text: str, kind):
     return int(text) if kind is int else float(text)
 
 
-def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    losses, accuracies = figure.subplots(1, 2)
+def _draw(panels: Sequence[Any], epochs: Sequence[Epoch]) -> None:
+    losses, accuracies = panels
     numbers = [each.epoch for each in epochs]
     evaluated = [each for each in epochs if each.validation_loss is not None]
     at = [each.epoch for each in evaluated]
@@ -180,13 +176,8 @@ def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
         )
     accuracies.set_ylabel("accuracy, %")
     accuracies.set_ylim(0, 100)
-    losses.set_yscale("log")  # At first it may be a hundred times as high.
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    figures.log_scale(losses, "y")  # At first it may be a hundred times as high.
     for axes in (losses, accuracies):
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        figures.whole_numbers(axes.xaxis)
         axes.legend()
-    figure.savefig(path, dpi=150)
