@@ -6,7 +6,6 @@ side, and leaves a table, a plot and the models in one folder.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,15 @@ from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite, interpreter
 from keras_roots.models import RootNIN
-from keras_roots.reporting import figures
-from keras_roots.reporting.files import refuse_contents, replacing, results_folder
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import (
+    Table,
+    figures,
+    refuse_contents,
+    replacing,
+    results_folder,
+    write_json,
+    write_text,
+)
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.timing.measure import Timings, conditions, describe
 from keras_roots.topology import Topology, as_topology
@@ -188,9 +193,7 @@ def table(results: list[Result]) -> str:
             ),
             _relative(result.parameters, reference.parameters),
             _relative(result.macs, reference.macs),
-            "{:.2f} ({:.2f} to {:.2f})".format(
-                *(1e3 * result.latency.percentile(p) for p in (50, 10, 90))
-            ),
+            result.latency.in_ms(2),
             f"{result.latency.median / reference.latency.median:.2f}",
             f"{result.artifact.size / 1024:,.0f}",
         )
@@ -263,13 +266,9 @@ def _write(folder: Path, results: list[Result], record: dict[str, object]) -> li
     table_file, records_file, plot_file = (
         folder / name for name in ("table.md", "results.json", "plot.png")
     )
-    with replacing(table_file) as path:
-        path.write_text(f"{table(results)}\n\n{describe(record)}\n", encoding="utf-8")
-    with replacing(records_file) as path:
-        rows = [_as_record(result) for result in results]
-        path.write_text(
-            json.dumps({"conditions": record, "results": rows}, indent=2) + "\n", encoding="utf-8"
-        )
+    write_text(table_file, f"{table(results)}\n\n{describe(record)}\n")
+    rows = [_as_record(result) for result in results]
+    write_json(records_file, {"conditions": record, "results": rows})
     _plot(plot_file, results, record)
     return [table_file, records_file, plot_file]
 

@@ -55,7 +55,7 @@ class Updates:
                 (
                     name,
                     f"{1e3 * each.median:.0f}",
-                    f"{1e3 * each.percentile(10):.0f} to {1e3 * each.percentile(90):.0f}",
+                    each.spread_in_ms(0),
                     f"{each.median / plain:.2f}",
                 )
                 for name, each in self.timings.items()

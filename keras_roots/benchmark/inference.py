@@ -7,7 +7,6 @@ bound* of a network is the latency of our dense one, with each grouped layer's
 dense time divided by its number of groups.
 """
 
-import csv
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots import reporting
 from keras_roots.benchmark import runtimes
 from keras_roots.benchmark.operators import random_inference
 from keras_roots.cost import cost
@@ -28,9 +28,7 @@ from keras_roots.export.tflite import export_tflite
 from keras_roots.export.tuning import random_convolution
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
@@ -301,11 +299,10 @@ def table(run: Run) -> Table:
         ]
         for form in lowerings:
             timings = run.latencies[topology, form].timings
-            median, low, high = (timings.percentile(p) for p in (50, 10, 90))
             row += [
-                f"{median * 1e3:.2f} ({low * 1e3:.2f} to {high * 1e3:.2f})",
-                f"{median / stock:.3f}",
-                f"{median / run.median(_DENSE, form):.3f}",
+                timings.in_ms(2),
+                f"{timings.median / stock:.3f}",
+                f"{timings.median / run.median(_DENSE, form):.3f}",
             ]
         bound = run.bounds[topology]
         row += [f"{bound * 1e3:.2f}", f"{run.median(topology, ours) / bound:.3f}"]
@@ -318,22 +315,23 @@ def table(run: Run) -> Table:
 
 def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
     """A row for each form of each network, with the conditions, for other programs."""
-    names = ["network", "topology", "form", "precision", "threads", "macs", "median_ms", "p10_ms",
-             "p90_ms", "inferences", "bound_ms", "product_macs_per_second"]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, *conditions])
-        for run in runs:
-            for (topology, form), latency in run.latencies.items():
-                timings = latency.timings
-                times = [f"{timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
-                writer.writerow(
-                    [
-                        *(run.network, topology, form, run.precision, run.threads, latency.macs),
-                        *times,
-                        len(timings.seconds),
-                        f"{run.bounds[topology] * 1e3:.4f}",
-                        f"{run.macs_per_second:.4g}",
-                        *conditions.values(),
-                    ]
-                )
+    reporting.write_csv(
+        path,
+        [
+            {
+                "network": run.network,
+                "topology": topology,
+                "form": form,
+                "precision": run.precision,
+                "threads": run.threads,
+                "macs": latency.macs,
+                **latency.timings.columns(),
+                "inferences": len(latency.timings.seconds),
+                "bound_ms": f"{run.bounds[topology] * 1e3:.4f}",
+                "product_macs_per_second": f"{run.macs_per_second:.4g}",
+                **conditions,
+            }
+            for run in runs
+            for (topology, form), latency in run.latencies.items()
+        ],
+    )

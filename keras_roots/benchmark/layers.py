@@ -119,7 +119,7 @@ def table(results: Iterable[LayerTimings]) -> Table:
         dense = result.timings.get("dense")
         for name, timing in result.timings.items():
             macs = result.macs * (result.shape.groups if name == "dense" else 1)
-            median, low, high = (timing.percentile(p) for p in (50, 10, 90))
+            median = timing.median
             bound = dense.median / result.shape.groups if dense and name != "dense" else None
             rows.append(
                 (
@@ -127,7 +127,7 @@ def table(results: Iterable[LayerTimings]) -> Table:
                     result.precision,
                     name + (" *" if name == best else ""),
                     f"{median * 1e3:.3f}",
-                    f"{low * 1e3:.3f} to {high * 1e3:.3f}",
+                    timing.spread_in_ms(3),
                     f"{macs / median / 1e9:.1f}",
                     "" if bound is None else f"{median / bound:.2f}",
                 )

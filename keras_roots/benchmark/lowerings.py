@@ -246,7 +246,7 @@ def table(results: Iterable[PassTimings]) -> Table:
         for name, timing in result.timings.items():
             macs = result.shape.macs * result.batch
             macs *= {"dense": result.shape.groups, _NOTHING: 0}.get(name, 1)
-            median, low, high = (timing.percentile(p) for p in (50, 10, 90))
+            median = timing.median
             beside = dense is not None and name not in ("dense", _NOTHING)
             bound = dense.median / result.shape.groups if dense and beside else None
             kind = result.dtype
@@ -261,7 +261,7 @@ def table(results: Iterable[PassTimings]) -> Table:
                     kind,
                     name + (" *" if name == best else ""),
                     f"{median * 1e3:.3f}",
-                    f"{low * 1e3:.3f} to {high * 1e3:.3f}",
+                    timing.spread_in_ms(3),
                     f"{macs / median / 1e9:.1f}" if macs else "",
                     "" if bound is None else f"{median / bound:.2f}",
                 )

@@ -1,6 +1,5 @@
 """What `benchmark networks` measured: records with their conditions, as JSON and CSV."""
 
-import csv
 import dataclasses
 import functools
 import json
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.reporting.files import replacing
+from keras_roots import reporting
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 FORMAT = 1
@@ -168,17 +167,13 @@ def write_json(path: str | os.PathLike, results: Results) -> None:
             {**_row(results, record), "seconds": record.seconds} for record in results.records
         ],
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    reporting.write_json(path, content, indent=1)
 
 
 def write_csv(path: str | os.PathLike, results: Results) -> None:
     """A row for each record, with the conditions."""
     rows = [{**_row(results, record), **results.conditions} for record in results.records]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    reporting.write_csv(path, rows)
 
 
 def _row(results: Results, record: Record) -> dict[str, Any]:

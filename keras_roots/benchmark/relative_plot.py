@@ -1,12 +1,11 @@
 """What `inference` or `steps` measured, as a picture: time over arithmetic, both of stock dense."""
 
-import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.reporting import figures
+from keras_roots.reporting import figures, read_csv
 
 _REQUIRED = ("network", "topology", "form", "macs", "median_ms")
 # What the columns of each kind of file are for; rows that are equal in these share a panel.
@@ -19,7 +18,7 @@ _NAMES = {"stock": "stock Keras and TensorFlow", "native": "ours, groups as they
 _MARKERS = {"stock": "s", "native": "^", "auto": "o", "tuned": "o", "ours": "o", "folded": "v"}
 
 
-def read(path: str | os.PathLike) -> list[Mapping[str, str]]:
+def read(path: str | os.PathLike) -> list[dict[str, str]]:
     """The rows that `inference.write_csv` or `steps.write_csv` wrote.
 
     Raises:
@@ -29,9 +28,8 @@ def read(path: str | os.PathLike) -> list[Mapping[str, str]]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows: list[Mapping[str, str]] = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = read_csv(path)
+    except ValueError as error:
         raise ValueError(f"'{path}' is no CSV file of a benchmark: {error}") from error
     kinds = (_LITERT, _STEPS)
     if (

@@ -9,7 +9,6 @@ which the convolutions of one level, or of all, are left out.
 """
 
 import contextlib
-import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,16 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import lowering
+from keras_roots import lowering, reporting
 from keras_roots.benchmark.lowerings import compiled, contexts_here
 from keras_roots.cost import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.layers.optimizers import SGD
 from keras_roots.models import build
 from keras_roots.models.application import shape_of_size
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.surgery.clone import clone, copy_state
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
@@ -342,8 +339,8 @@ def table(run: Run) -> Table:
                 row += [""] * columns
                 continue
             timings = run.steps[topology, form].timings
-            median, low, high = (timings.percentile(p) for p in (50, 10, 90))
-            row.append(f"{median * 1e3:.1f} ({low * 1e3:.1f} to {high * 1e3:.1f})")
+            median = timings.median
+            row.append(timings.in_ms(1))
             dense = (_DENSE, form)
             row.append(f"{median / run.median(*dense):.3f}" if dense in run.steps else "")
             if form != "stock":
@@ -362,21 +359,21 @@ def describe(run: Run) -> dict[str, object]:
 
 def write_csv(path, run: Run, conditions: dict[str, Any]) -> None:
     """A row for each form of each network, with the conditions, for other programs."""
-    what = describe(run)
-    names = ["topology", "form", "macs", "median_ms", "p10_ms", "p90_ms", "steps", "bound_ms",
-             "without_spatial_ms", "product_macs_per_second"]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*what, *names, *conditions])
-        for (topology, form), step in run.steps.items():
-            times = [f"{step.timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
-            bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
-            writer.writerow(
-                [
-                    *what.values(),
-                    *(topology, form, step.macs, *times, len(step.timings.seconds)),
-                    *("" if each is None else f"{each * 1e3:.4f}" for each in (bound, without)),
-                    f"{run.macs_per_second:.4g}",
-                    *conditions.values(),
-                ]
-            )
+    rows = []
+    for (topology, form), step in run.steps.items():
+        bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
+        rows.append(
+            {
+                **describe(run),
+                "topology": topology,
+                "form": form,
+                "macs": step.macs,
+                **step.timings.columns(),
+                "steps": len(step.timings.seconds),
+                "bound_ms": None if bound is None else f"{bound * 1e3:.4f}",
+                "without_spatial_ms": None if without is None else f"{without * 1e3:.4f}",
+                "product_macs_per_second": f"{run.macs_per_second:.4g}",
+                **conditions,
+            }
+        )
+    reporting.write_csv(path, rows)

@@ -1,9 +1,6 @@
 """What a compression bought, as a table, a CSV file, JSON and a picture."""
 
-import csv
 import dataclasses
-import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +11,8 @@ import numpy as np
 from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
-from keras_roots.reporting import figures
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
-from keras_roots.timing.measure import describe
+from keras_roots.reporting import Table, figures, write_csv, write_json, write_text
+from keras_roots.timing.measure import Timings, describe
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 _PER_TURN = 5  # Of `interpreter.latency`.
@@ -58,9 +53,9 @@ class Row:
         """Accuracy, 0 to 1."""
         return self.correct / self.images
 
-    @property
-    def median_ms(self) -> float:
-        return 1e3 * float(np.median(self.seconds))
+    def in_ms(self, percent: float) -> float:
+        """A percentile of the time of an inference."""
+        return 1e3 * Timings(self.seconds).percentile(percent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Results:
                     f"{counted.nonzero:,}",
                     f"{counted.median_values:,.0f}",
                     f"{counted.median_filter_values:,.0f}",
-                    f"{row.median_ms:.3g}",
+                    f"{row.in_ms(50):.3g}",
                     str(self.ratio(row)),
                     self._delegated(row),
                 )
@@ -164,9 +159,9 @@ class Results:
                 "grouped_convolutions": counted.grouped,
                 "delegates": row.delegates,
                 "outside": " ".join(row.outside),
-                "median_ms": row.median_ms,
-                "p10_ms": 1e3 * float(np.percentile(row.seconds, 10)),
-                "p90_ms": 1e3 * float(np.percentile(row.seconds, 90)),
+                "median_ms": row.in_ms(50),
+                "p10_ms": row.in_ms(10),
+                "p90_ms": row.in_ms(90),
                 "ratio": ratio.value,
                 "ratio_low": ratio.low,
                 "ratio_high": ratio.high,
@@ -175,15 +170,11 @@ class Results:
     def write(self, folder: Path) -> None:
         """Writes results.json, .csv, .md and .png, and kernels.csv, a line for each kernel."""
         rows = list(self.as_dicts())
-        json_text = json.dumps({"conditions": dict(self.conditions), "rows": rows}, indent=2)
-        for name, content in (
-            ("results.json", json_text + "\n"),
-            ("results.csv", _csv(rows)),
-            ("kernels.csv", _csv(list(self._kernels()))),
-            ("results.md", f"{self.table().markdown()}\n\n{self.caption()}\n"),
-        ):
-            with replacing(folder / name) as path:
-                path.write_text(content, encoding="utf-8", newline="")
+        conditions = dict(self.conditions)
+        write_json(folder / "results.json", {"conditions": conditions, "rows": rows})
+        write_csv(folder / "results.csv", rows)
+        write_csv(folder / "kernels.csv", list(self._kernels()))
+        write_text(folder / "results.md", f"{self.table().markdown()}\n\n{self.caption()}\n")
         self.plot(folder / "results.png")
 
     def _kernels(self) -> Iterator[dict[str, Any]]:
@@ -220,11 +211,3 @@ class Results:
                 axes.plot([], [], color="grey", marker=marker, linestyle="", label=kind)
             figures.legend_below(figure, [axes], columns=4)
             figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

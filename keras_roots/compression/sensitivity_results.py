@@ -9,7 +9,6 @@ percentages", Psychometrika 12 (1947); Fagerland, Lydersen and Laake, "The McNem
 matched-pairs data", BMC Medical Research Methodology 13:91 (2013), "exact conditional test".
 """
 
-import csv
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -17,9 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.reporting import figures
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, figures, write_csv
 
 LEVEL = 0.05
 UNCERTAIN = "~"
@@ -131,14 +128,7 @@ class Sensitivity:
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """A line for each row, for other programs."""
-        rows = self.csv_rows()
-        with (
-            replacing(path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, self.csv_rows())
 
     def plot(self, path: str | os.PathLike) -> None:
         """The drops, layer by layer from the top: filled where they can be told from 0.

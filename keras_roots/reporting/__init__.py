@@ -8,15 +8,19 @@ from keras_roots.reporting.files import (
     replacing_folder,
     require_writable,
     results_folder,
+    write_json,
+    write_text,
 )
 from keras_roots.reporting.progress import Progress, duration, silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting.tables import Table, csv_text, read_csv, write_csv
 
 __all__ = [
     "Progress",
     "Table",
+    "csv_text",
     "duration",
     "figures",
+    "read_csv",
     "refuse_contents",
     "refuse_existing",
     "replacing",
@@ -24,4 +28,7 @@ __all__ = [
     "require_writable",
     "results_folder",
     "silent",
+    "write_csv",
+    "write_json",
+    "write_text",
 ]

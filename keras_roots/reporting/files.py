@@ -1,6 +1,7 @@
 """Files that are never left half-written, and folders that are never overwritten unasked."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -33,6 +34,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in UTF-8, its line ends as they are; raises as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | os.PathLike, data: object, *, indent: int = 2) -> None:
+    """Writes `data` as JSON; raises as `replacing`."""
+    write_text(path, json.dumps(data, indent=indent) + "\n")
 
 
 @contextlib.contextmanager

@@ -1,13 +1,12 @@
 """results.csv: a row for each run that has finished."""
 
-import csv
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import read_csv, write_csv
 from keras_roots.sweep.experiment import Run
 from keras_roots.training import history
 from keras_roots.training.config import from_json
@@ -131,8 +130,7 @@ def read(path: Path, configuration: str) -> list[Row]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [_row(values) for values in csv.DictReader(file)]
+        rows = [_row(values) for values in read_csv(path)]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is not as a sweep wrote it: {error!r}") from None
     other = sorted({row.configuration for row in rows} - {configuration})
@@ -155,7 +153,4 @@ def _row(values: dict[str, str]) -> Row:
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Writes all rows, in the order in which the runs ended."""
     names = [field.name for field in dataclasses.fields(Row)]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, rows))
+    write_csv(path, [dataclasses.asdict(row) for row in rows], names)

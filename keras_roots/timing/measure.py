@@ -32,6 +32,19 @@ class Timings:
     def median(self) -> float:
         return self.percentile(50)
 
+    def in_ms(self, decimals: int) -> str:
+        """For people: the median, and its 10th and 90th percentiles, "1.20 (1.10 to 1.34)"."""
+        return f"{self.median * 1e3:.{decimals}f} ({self.spread_in_ms(decimals)})"
+
+    def spread_in_ms(self, decimals: int) -> str:
+        """The 10th to the 90th percentile, "1.10 to 1.34"."""
+        return " to ".join(f"{self.percentile(p) * 1e3:.{decimals}f}" for p in (10, 90))
+
+    def columns(self) -> dict[str, str]:
+        """For a file: median_ms, p10_ms and p90_ms."""
+        names = {"median_ms": 50, "p10_ms": 10, "p90_ms": 90}
+        return {name: f"{self.percentile(p) * 1e3:.4f}" for name, p in names.items()}
+
 
 def turns(names: Iterable[_Name], rounds: int) -> Iterator[list[_Name]]:
     """Whose turn it is, round by round; who begins moves on from one to the next."""

@@ -1,6 +1,5 @@
 """What a run has reached, epoch by epoch: a CSV, a plot, and on TensorFlow TensorBoard's events."""
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_roots.reporting import figures
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import figures, read_csv, write_csv
 
 _CSV = "history.csv"
 _PLOT = "learning-curve.png"
@@ -86,18 +84,11 @@ class History:
         self.epochs.append(epoch)
         if not self._write:
             return
-        names = [field.name for field in dataclasses.fields(Epoch)]
-        with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(names)
-            for each in self.epochs:
-                values = (getattr(each, name) for name in names)
-                writer.writerow(["" if value is None else value for value in values])
+        write_csv(self._workdir / _CSV, [dataclasses.asdict(each) for each in self.epochs])
         if self._events is None:
             return
         with self._events.as_default(step=epoch.step):
-            for name in names[2:]:
-                value = getattr(epoch, name)
+            for name, value in list(dataclasses.asdict(epoch).items())[2:]:
                 of_validation = name.startswith("validation_")
                 split = "validation" if of_validation else "train"
                 if value is not None:
@@ -136,11 +127,10 @@ def read(path: Path) -> list[Epoch]:
         return []
     kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
-                for row in csv.DictReader(file)
-            ]
+        return [
+            Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
+            for row in read_csv(path)
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is not as a run wrote it: {error!r}") from None
 
