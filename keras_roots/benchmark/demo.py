@@ -21,6 +21,7 @@ from keras_roots.models import RootNIN
 from keras_roots.reporting import (
     Table,
     figures,
+    numbers,
     refuse_contents,
     replacing,
     results_folder,
@@ -188,11 +189,10 @@ def table(results: list[Result]) -> str:
     rows = [
         (
             f"NIN {result.topology}",
-            "{:.2f} ({:.2f} to {:.2f})".format(
-                *(100 * value for value in (result.accuracy, *result.accuracy_interval))
-            ),
-            _relative(result.parameters, reference.parameters),
-            _relative(result.macs, reference.macs),
+            f"{100 * result.accuracy:.2f} "
+            f"({numbers.interval(100 * end for end in result.accuracy_interval)})",
+            numbers.change(result.parameters, reference.parameters),
+            numbers.change(result.macs, reference.macs),
             result.latency.in_ms(2),
             f"{result.latency.median / reference.latency.median:.2f}",
             f"{result.artifact.size / 1024:,.0f}",
@@ -200,10 +200,6 @@ def table(results: list[Result]) -> str:
         for result in results
     ]
     return Table(header, rows).markdown()
-
-
-def _relative(number: int, reference: int) -> str:
-    return f"{number:,}" if number == reference else f"{number:,} ({number / reference - 1:+.0%})"
 
 
 def _network(images: data.LabelledImages, topology: Topology) -> keras.Model:

@@ -41,29 +41,14 @@ _IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
-    """Timings of one form of one network.
-
-    Attributes:
-        topology: its filter groups.
-        form: "stock", a policy of the exporter, or a runtime.
-        macs: multiply-accumulates of the network for one image.
-        timings: of one inference each.
-    """
-
-    topology: Topology
-    form: str
-    macs: int
-    timings: Timings
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
     """What was timed in turns, in one precision and with so many threads.
 
     Attributes:
         network, precision, threads: what and how.
-        latencies: by topology and form.
+        macs: multiply-accumulates of each network, for one image.
+        timings: of one inference each, by topology and form: "stock", a policy of the exporter,
+            or a runtime.
         bounds: the proportional bound of each topology in seconds.
         macs_per_second: of the large matrix product.
     """
@@ -71,12 +56,13 @@ class Run:
     network: str
     precision: Precision
     threads: int
-    latencies: dict[tuple[Topology, str], Latency]
+    macs: dict[Topology, int]
+    timings: dict[tuple[Topology, str], Timings]
     bounds: dict[Topology, float]
     macs_per_second: float
 
     def median(self, topology: Topology, form: str) -> float:
-        return self.latencies[topology, form].timings.median
+        return self.timings[topology, form].median
 
 
 def inference(
@@ -212,12 +198,9 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         per_turn=3,
         warmup=2,
         untimed_per_turn=1,
-        progress=lambda done: report(f"round {done} of {rounds}"),
+        report=report,
     )
-    latencies = {
-        (topology, form): Latency(topology, form, macs[topology], timings[topology, form])
-        for topology, form in (*files, *others)
-    }
+    of_networks = {key: timings[key] for key in (*files, *others)}
     bounds = {}
     for topology, degrees in groups.items():
         saved = sum(
@@ -227,7 +210,7 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         )
         bounds[topology] = timings[_DENSE, ours].median - saved
     speed = _PRODUCT**3 / timings["product"].median
-    return Run(network, precision, threads, latencies, bounds, speed)
+    return Run(network, precision, threads, macs, of_networks, bounds, speed)
 
 
 def _product(precision: Precision) -> bytes:
@@ -278,7 +261,7 @@ def _groups(model: keras.Model) -> dict[tuple, int]:
 
 def table(run: Run) -> Table:
     """A row for each topology, in milliseconds and ratios."""
-    forms = list(dict.fromkeys(form for _, form in run.latencies))
+    forms = list(dict.fromkeys(form for _, form in run.timings))
     lowerings = [form for form in forms if form not in (STOCK, *runtimes.RUNTIMES)]
     others = [form for form in forms if form in runtimes.RUNTIMES]
     ours = lowerings[-1]
@@ -287,18 +270,17 @@ def table(run: Run) -> Table:
         header += [f"{form}, ms (10th to 90th percentile)", "/ stock dense", "/ dense of its kind"]
     header += ["bound, ms", f"{ours} / bound", *(f"{runtime}, ms" for runtime in others)]
     stock = run.median(_DENSE, STOCK)
-    dense_macs = run.latencies[_DENSE, STOCK].macs
     rows = []
-    for topology in dict.fromkeys(topology for topology, _ in run.latencies):
-        latency = run.latencies[topology, STOCK]
+    for topology in dict.fromkeys(topology for topology, _ in run.timings):
+        median = run.median(topology, STOCK)
         row = [
             "dense" if topology == _DENSE else str(topology),
-            f"{latency.macs / dense_macs:.3f}",
-            f"{latency.timings.median * 1e3:.2f}",
-            f"{latency.timings.median / stock:.3f}",
+            f"{run.macs[topology] / run.macs[_DENSE]:.3f}",
+            f"{median * 1e3:.2f}",
+            f"{median / stock:.3f}",
         ]
         for form in lowerings:
-            timings = run.latencies[topology, form].timings
+            timings = run.timings[topology, form]
             row += [
                 timings.in_ms(2),
                 f"{timings.median / stock:.3f}",
@@ -307,8 +289,8 @@ def table(run: Run) -> Table:
         bound = run.bounds[topology]
         row += [f"{bound * 1e3:.2f}", f"{run.median(topology, ours) / bound:.3f}"]
         for runtime in others:
-            found = run.latencies.get((topology, runtime))
-            row.append("" if found is None else f"{found.timings.median * 1e3:.2f}")
+            found = run.timings.get((topology, runtime))
+            row.append("" if found is None else f"{found.median * 1e3:.2f}")
         rows.append(row)
     return Table(header, rows)
 
@@ -324,14 +306,14 @@ def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
                 "form": form,
                 "precision": run.precision,
                 "threads": run.threads,
-                "macs": latency.macs,
-                **latency.timings.columns(),
-                "inferences": len(latency.timings.seconds),
+                "macs": run.macs[topology],
+                **timings.columns(),
+                "inferences": len(timings.seconds),
                 "bound_ms": f"{run.bounds[topology] * 1e3:.4f}",
                 "product_macs_per_second": f"{run.macs_per_second:.4g}",
                 **conditions,
             }
             for run in runs
-            for (topology, form), latency in run.latencies.items()
+            for (topology, form), timings in run.timings.items()
         ],
     )

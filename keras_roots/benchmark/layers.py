@@ -13,8 +13,7 @@ from keras_roots.export.convert import Precision
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.timing.measure import Timings
 

@@ -15,8 +15,7 @@ import numpy as np
 from keras_roots.layers import Conv2D
 from keras_roots.lowering import choice, measured, passes, ways
 from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.surgery import graph
 from keras_roots.timing.measure import Timings, conditions, interleaved
 

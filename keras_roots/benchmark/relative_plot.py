@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.reporting import figures, read_csv
+from keras_roots.reporting import figures, numbers, read_csv
 
 _REQUIRED = ("network", "topology", "form", "macs", "median_ms")
 # What the columns of each kind of file are for; rows that are equal in these share a panel.
@@ -100,7 +100,7 @@ def _place(row: Mapping[str, str], dense: Mapping[str, str]) -> tuple[float, flo
 def _title(panel: tuple[str, ...]) -> str:
     if len(panel) == len(_LITERT):
         precision, threads = panel
-        return f"{precision}, {threads} {'thread' if threads == '1' else 'threads'}"
+        return f"{precision}, {numbers.counted(int(threads), 'thread')}"
     kind, context, image_size, batch_size = panel
     return f"{kind}, {context}\n{image_size}x{image_size}, batch {batch_size}"
 

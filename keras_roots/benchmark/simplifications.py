@@ -11,8 +11,7 @@ from keras_roots.export.convert import Precision, convert_stock
 from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved

@@ -7,7 +7,7 @@ from keras_roots.cli.options import (
     add_root,
     add_set,
     formatted,
-    require_folder,
+    require_outputs,
     root,
     to_stderr,
 )
@@ -171,8 +171,7 @@ def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import check_factory_options
     from keras_roots.timing.measure import conditions, describe
 
-    if arguments.output is not None:
-        require_folder(arguments.output)
+    require_outputs(arguments.output)
     options = dict(arguments.set)
     check_factory_options(arguments.model, options)
     stock_roots = arguments.stock_root
@@ -212,8 +211,7 @@ def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.models import build, network
     from keras_roots.timing.measure import conditions, describe
 
-    if arguments.output is not None:
-        require_folder(arguments.output)
+    require_outputs(arguments.output)
     for name in arguments.model:
         network(name)  # Raises if it is unknown.
     sizes = [{"input_shape": (size, size, 3)} for size in arguments.image_size or ()]
@@ -244,7 +242,7 @@ def _lowerings(arguments: argparse.Namespace) -> int:
 def _accelerator(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accelerator
     from keras_roots.models import network
-    from keras_roots.reporting.files import results_folder
+    from keras_roots.reporting import results_folder
 
     network(arguments.model)  # Raises if it is unknown.
     folder = results_folder(arguments.output, overwrite=True)  # What is there is kept.

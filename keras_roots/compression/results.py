@@ -11,7 +11,7 @@ import numpy as np
 from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
-from keras_roots.reporting import Table, figures, write_csv, write_json, write_text
+from keras_roots.reporting import Table, figures, numbers, write_csv, write_json, write_text
 from keras_roots.timing.measure import Timings, describe
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
@@ -53,9 +53,9 @@ class Row:
         """Accuracy, 0 to 1."""
         return self.correct / self.images
 
-    def in_ms(self, percent: float) -> float:
-        """A percentile of the time of an inference."""
-        return 1e3 * Timings(self.seconds).percentile(percent)
+    @property
+    def median_ms(self) -> float:
+        return 1e3 * Timings(self.seconds).median
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,6 @@ class Results:
         """For people: accuracies with 95% intervals, sizes in kB of 1,000 bytes."""
         cells = []
         for row in self.rows:
-            low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
             counted = row.counted
             cells.append(
                 (
@@ -89,13 +88,13 @@ class Results:
                     row.weights,
                     row.kind,
                     f"{100 * row.top1:.2f}",
-                    f"{low:.1f} to {high:.1f}",
+                    numbers.interval(_percent(row), ".1f"),
                     f"{counted.size / 1e3:,.0f}",
                     f"{counted.gzip_size / 1e3:,.0f}",
                     f"{counted.nonzero:,}",
                     f"{counted.median_values:,.0f}",
                     f"{counted.median_filter_values:,.0f}",
-                    f"{row.in_ms(50):.3g}",
+                    f"{row.median_ms:.3g}",
                     str(self.ratio(row)),
                     self._delegated(row),
                 )
@@ -139,7 +138,7 @@ class Results:
         """A dictionary for each row, of numbers and text."""
         for row in self.rows:
             low, high = intervals.wilson(row.correct, row.images)
-            ratio, counted = self.ratio(row), row.counted
+            ratio, counted, timings = self.ratio(row), row.counted, Timings(row.seconds)
             yield {
                 "network": row.network,
                 "weights": row.weights,
@@ -159,9 +158,9 @@ class Results:
                 "grouped_convolutions": counted.grouped,
                 "delegates": row.delegates,
                 "outside": " ".join(row.outside),
-                "median_ms": row.in_ms(50),
-                "p10_ms": row.in_ms(10),
-                "p90_ms": row.in_ms(90),
+                "median_ms": row.median_ms,
+                "p10_ms": 1e3 * timings.percentile(10),
+                "p90_ms": 1e3 * timings.percentile(90),
                 "ratio": ratio.value,
                 "ratio_low": ratio.low,
                 "ratio_high": ratio.high,
@@ -194,7 +193,7 @@ class Results:
             panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
             for axes, network in zip(panels, networks, strict=True):
                 for row in (row for row in self.rows if row.network == network):
-                    low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
+                    low, high = _percent(row)
                     top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
                     axes.errorbar(
                         size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
@@ -211,3 +210,9 @@ class Results:
                 axes.plot([], [], color="grey", marker=marker, linestyle="", label=kind)
             figures.legend_below(figure, [axes], columns=4)
             figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
+
+
+def _percent(row: Row) -> tuple[float, float]:
+    """The 95% interval of its accuracy."""
+    low, high = intervals.wilson(row.correct, row.images)
+    return 100 * low, 100 * high

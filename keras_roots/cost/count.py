@@ -24,7 +24,7 @@ from unittest import mock
 
 import keras
 
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.surgery import graph
 from keras_roots.surgery.strides import Stride, output_strides, stride_text
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from keras_roots.cost.count import Cost, LayerCost, shape_text
-from keras_roots.reporting import Table, figures
+from keras_roots.reporting import Table, figures, numbers
 
 # A table's columns of numbers: their heading, and the number of a LayerCost, StageCost or Cost.
 # MACs are multiply-accumulates, of one image.
@@ -68,7 +68,7 @@ def total(cost: Cost, beside: Cost | None = None) -> Table:
     rows = []
     for each in (cost, beside):
         if each is not None:
-            texts = (_relative(number(cost), number(each)) for _, number in _COLUMNS)
+            texts = (numbers.change(number(each), number(cost), "+.1%") for _, number in _COLUMNS)
             rows.append((each.model, *texts))
     return Table(("network", *(heading for heading, _ in _COLUMNS)), rows, left=1)
 
@@ -155,9 +155,3 @@ def _change(before: int | None, after: int | None) -> str:
     if not before or after is None or before == after:
         return ""
     return f"{after / before - 1:+.0%}"
-
-
-def _relative(reference: int, number: int) -> str:
-    if number == reference:
-        return f"{number:,}"
-    return f"{number:,} ({number / reference - 1:+.1%})"

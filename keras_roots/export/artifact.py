@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_roots.export.choice import Choice
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;
 # float16 weights have 11 bits.

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 
 from keras_roots import reporting
+from keras_roots.benchmark.records import QUIET
 from keras_roots.paper.results import FORMS, RESULTS
 from keras_roots.planning.candidates import Candidate
 from keras_roots.planning.recommendation import RESOLUTION, Recommendation, shares
@@ -166,16 +167,12 @@ def _of_latency(found: Recommendation) -> list[str]:
             for degrees in over
         )
         lines.append(f"Measured to be over the budget of {found.limits['latency']:.3g}: {named}.")
-    if (found.savings.busy or 0) > _QUIET:
+    if (found.savings.busy or 0) > QUIET:
         lines.append(
             f"Other processes kept up to {found.savings.busy:.1f} cores busy: times are of both."
         )
     lines.append(f"Conditions: {describe(found.savings.conditions)}")
     return lines
-
-
-# Cores that others may keep busy before it is said.
-_QUIET = 0.5
 
 
 def _of_the_paper(found: Recommendation) -> list[str]:

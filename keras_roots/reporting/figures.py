@@ -6,10 +6,9 @@ Matplotlib is imported where a picture is drawn; its global state stays as it is
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting.files import replacing, require_place
 from keras_roots.requirements import require_extras
 
 if TYPE_CHECKING:
@@ -32,16 +31,14 @@ def require_plot(path: str | os.PathLike) -> None:
 
     Raises:
         ValueError: the file's name ends otherwise than in .png, .pdf or .svg.
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError, IsADirectoryError: see `require_place`.
         ModuleNotFoundError: Matplotlib is not installed.
     """
     if not os.fspath(path).lower().endswith((".png", ".pdf", ".svg")):
         raise ValueError(
             f"Expected a plot's file that ends in .png, .pdf or .svg. Received: {os.fspath(path)!r}"
         )
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(folder)!r} to write the plot in.")
+    require_place(path)
     require_extras("The plot", {"matplotlib": "plots"})
 
 

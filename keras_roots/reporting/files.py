@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, with its suffixes, which then takes its name.
-
-    Whatever is raised inside, `path` stays as it was and nothing else is left.
+def require_place(path: str | os.PathLike) -> None:
+    """Makes sure that a file can be of this name, before the work that it is for.
 
     Raises:
         FileNotFoundError: the folder of `path` does not exist.
@@ -27,6 +24,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         )
     if path.is_dir():
         raise IsADirectoryError(f"There is a folder where a file is to be written: {str(path)!r}.")
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, with its suffixes, which then takes its name.
+
+    Whatever is raised inside, `path` stays as it was and nothing else is left.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: see `require_place`.
+    """
+    require_place(path)
+    path = Path(path)
     suffix = "".join(path.suffixes)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{suffix}")
     try:

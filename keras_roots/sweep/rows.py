@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.reporting import read_csv, write_csv
+from keras_roots.reporting import read_rows, write_rows
 from keras_roots.sweep.experiment import Run
 from keras_roots.training import history
 from keras_roots.training.config import from_json
@@ -127,12 +127,7 @@ def read(path: Path, configuration: str) -> list[Row]:
         ValueError: it is not as a sweep wrote it, or it is of another
             configuration.
     """
-    if not path.is_file():
-        return []
-    try:
-        rows = [_row(values) for values in read_csv(path)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' is not as a sweep wrote it: {error!r}") from None
+    rows = read_rows(path, Row, "a sweep")
     other = sorted({row.configuration for row in rows} - {configuration})
     if other:
         raise ValueError(
@@ -142,15 +137,6 @@ def read(path: Path, configuration: str) -> list[Row]:
     return rows
 
 
-def _row(values: dict[str, str]) -> Row:
-    kinds = {field.name: field.type for field in dataclasses.fields(Row)}
-    if set(values) != set(kinds) or None in values.values():
-        raise ValueError(f"expected the columns {', '.join(kinds)}")
-    convert: dict[Any, Any] = {int: int, float: float, str: str}
-    return Row(**{name: convert[kinds[name]](text) for name, text in values.items()})
-
-
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Writes all rows, in the order in which the runs ended."""
-    names = [field.name for field in dataclasses.fields(Row)]
-    write_csv(path, [dataclasses.asdict(row) for row in rows], names)
+    write_rows(path, Row, rows)

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from keras_roots.reporting import numbers, silent
+
 _Name = TypeVar("_Name")
 
 
@@ -38,7 +40,8 @@ class Timings:
 
     def spread_in_ms(self, decimals: int) -> str:
         """The 10th to the 90th percentile, "1.10 to 1.34"."""
-        return " to ".join(f"{self.percentile(p) * 1e3:.{decimals}f}" for p in (10, 90))
+        ends = (1e3 * self.percentile(percent) for percent in (10, 90))
+        return numbers.interval(ends, f".{decimals}f")
 
     def columns(self) -> dict[str, str]:
         """For a file: median_ms, p10_ms and p90_ms."""
@@ -61,7 +64,7 @@ def interleaved(
     per_turn: int = 1,
     warmup: int = 1,
     untimed_per_turn: int = 0,
-    progress: Callable[[int], object] | None = None,
+    report: Callable[[str], object] = silent,
 ) -> dict[str, Timings]:
     """Times callables in turns.
 
@@ -72,7 +75,7 @@ def interleaved(
         warmup: untimed calls of each before the first round.
         untimed_per_turn: untimed calls at the beginning of each turn, which
             bring the candidate's data back into the caches.
-        progress: called after each round with the number of rounds done.
+        report: takes a line after each round.
 
     Returns:
         rounds x per_turn timings for each candidate.
@@ -97,8 +100,7 @@ def interleaved(
                 start = time.perf_counter()
                 call()
                 seconds[name].append(time.perf_counter() - start)
-        if progress is not None:
-            progress(done)
+        report(f"round {done} of {rounds}")
     return {name: Timings(tuple(times)) for name, times in seconds.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_roots.reporting import figures, read_csv, write_csv
+from keras_roots.reporting import figures, read_rows, write_rows
 
 _CSV = "history.csv"
 _PLOT = "learning-curve.png"
@@ -84,7 +84,7 @@ class History:
         self.epochs.append(epoch)
         if not self._write:
             return
-        write_csv(self._workdir / _CSV, [dataclasses.asdict(each) for each in self.epochs])
+        write_rows(self._workdir / _CSV, Epoch, self.epochs)
         if self._events is None:
             return
         with self._events.as_default(step=epoch.step):
@@ -123,22 +123,7 @@ def read(path: Path) -> list[Epoch]:
     Raises:
         ValueError: it is not as a run wrote it.
     """
-    if not path.is_file():
-        return []
-    kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}
-    try:
-        return [
-            Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
-            for row in read_csv(path)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' is not as a run wrote it: {error!r}") from None
-
-
-def _value(text: str, kind):
-    if text == "":
-        return None
-    return int(text) if kind is int else float(text)
+    return read_rows(path, Epoch, "a run")
 
 
 def _draw(panels: Sequence[Any], epochs: Sequence[Epoch]) -> None:

@@ -31,6 +31,22 @@ def test_what_is_raised_while_drawing_leaves_the_old_picture(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("a.txt", ValueError, "ends in .png, .pdf or .svg"),
+        ("missing/a.png", FileNotFoundError, "no folder"),
+        ("folder.png", IsADirectoryError, "folder where a file"),
+    ],
+)
+def test_pictures_that_cannot_be_written(tmp_path, name, error, message):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(error, match=message):
+        figures.require_plot(tmp_path / name)
+    with pytest.raises(error, match=message), figures.figure(tmp_path / name, (2, 1)):
+        pass
+
+
 def test_ticks_of_a_logarithmic_axis_are_those_in_view(tmp_path):
     with figures.figure(tmp_path / "a.png", (4, 3)) as figure:
         axes = figure.subplots()
