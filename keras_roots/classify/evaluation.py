@@ -18,8 +18,7 @@ from keras_roots.classify import intervals
 from keras_roots.classify.classifier import Classifier, are_probabilities, checked_resize
 from keras_roots.data import input_pipeline, prepared, sources
 from keras_roots.data.split import evenly
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.training import Config
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.

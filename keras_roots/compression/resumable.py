@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_roots.data import input_pipeline
 from keras_roots.data.sources import Source
-from keras_roots.reporting.progress import Progress
+from keras_roots.reporting import Progress
 from keras_roots.training import optimization
 from keras_roots.training.checkpoint_folder import CheckpointFolder, whole_checkpoints
 from keras_roots.training.config import Config

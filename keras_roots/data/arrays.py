@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from keras_roots.data.labelled import LabelledImages
-from keras_roots.reporting.files import replacing_folder
+from keras_roots.reporting import replacing_folder
 
 SHARD_BYTES = 48 * 2**20
 _CLASSES, _ABOUT = "classes.txt", "about.json"
