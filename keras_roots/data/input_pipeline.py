@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_roots.data import augmentation, images
-from keras_roots.data.sources import Source, Split
-from keras_roots.training.config import Config
+from keras_roots.data.settings import Augmented, Cropped
+from keras_roots.data.split import Source, Split
 
 _PREFETCHED_BATCHES = 2
 
@@ -34,7 +34,7 @@ class Share:
     index: int = 0
 
 
-def check(config: Config, replicas: int) -> None:
+def check(config: Augmented, replicas: int) -> None:
     """Raises a ValueError if a batch does not fall into equal parts."""
     parts = replicas * config.accumulation
     if config.batch_size % parts:
@@ -55,13 +55,13 @@ def check(config: Config, replicas: int) -> None:
         )
 
 
-def steps_until(epoch: int, config: Config, split: Split) -> int:
+def steps_until(epoch: int, config: Cropped, split: Split) -> int:
     """The number of updates after which `epoch` epochs have been seen whole."""
     return -(-epoch * split.size // config.batch_size)
 
 
 def train_batches(
-    config: Config,
+    config: Augmented,
     split: Split,
     first: int,
     last: int,
@@ -117,7 +117,7 @@ def train_batches(
 
 
 def validation_batches(
-    config: Config,
+    config: Cropped,
     split: Split,
     share: Share,
     *,
@@ -136,13 +136,7 @@ def validation_batches(
         return tf.minimum(positions, split.size - 1), positions >= split.size
 
     def centre_of(content, is_jpeg):
-        size = config.image_size
-        return images.cropped(
-            content,
-            lambda shape: images.centre_box(shape, size, config.resize),
-            size,
-            is_jpeg=is_jpeg,
-        )
+        return images.centre_crop(content, config.image_size, config.resize, is_jpeg=is_jpeg)
 
     def element(number, is_filler):
         found = _element(split, number, centre_of, config, careful=careful, bad=bad)
@@ -219,7 +213,7 @@ def unread(strategy, batch) -> list[int]:
     return [int(n) for e, w in pairs for n in e.numpy()[w.numpy() == 0] if n >= 0]
 
 
-def training(strategy, config: Config, source: Source, first: int, last: int) -> Batches:
+def training(strategy, config: Augmented, source: Source, first: int, last: int) -> Batches:
     """The batches to train on, of updates `first` to before `last`."""
 
     def make(first: int, share: Share, **how):
@@ -228,7 +222,7 @@ def training(strategy, config: Config, source: Source, first: int, last: int) ->
     return Batches(strategy, make, first)
 
 
-def validation(strategy, config: Config, split: Split) -> Batches:
+def validation(strategy, config: Cropped, split: Split) -> Batches:
     """The batches to evaluate on."""
 
     def make(first: int, share: Share, **how):
@@ -270,7 +264,7 @@ def _batches(starts, each: int, examples_at: Callable, element: Callable):
     return elements.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _mixing(starts, each: int, config: Config, layers: dict):
+def _mixing(starts, each: int, config: Augmented, layers: dict):
     import tensorflow as tf
 
     def of_group(position):
@@ -299,15 +293,16 @@ def _element(
     split: Split,
     number,
     image_of: Callable,
-    config: Config,
+    config: Cropped,
     *,
     careful: bool,
     bad: frozenset[int],
 ) -> dict:
     import tensorflow as tf
 
-    if split.pixels:
+    if split.as_taken or split.arrays is not None:
         image, label = split.read(number)
+        image = image if split.as_taken else image_of(image, None)
         readable = tf.constant(True)
     else:
         image, label, readable = images.or_blank(
@@ -325,7 +320,7 @@ def _element(
     }
 
 
-def box(shape, config: Config, uniforms):
+def box(shape, config: Augmented, uniforms):
     """What is cropped of an image to train on, [y, x, height, width].
 
     Args:
@@ -339,7 +334,7 @@ def box(shape, config: Config, uniforms):
     return images.random_box(shape, config.image_size, config.resize, uniforms[:2])
 
 
-def _cropped(content, config: Config, uniforms, is_jpeg: bool | None):
+def _cropped(content, config: Augmented, uniforms, is_jpeg: bool | None):
     import tensorflow as tf
 
     size, pad = config.image_size, config.padding

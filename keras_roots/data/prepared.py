@@ -1,13 +1,113 @@
-"""Finding a data set that tensorflow-datasets has prepared on disk.
+"""Data sets that tensorflow-datasets has prepared on disk, each record of which is read by itself.
 
-tfds itself would look for it on the network, for minutes.
+tfds itself would look for a data set on the network, for minutes. And tf.data reads TFRecord
+files from the beginning on, which leaves an order at random to a shuffle buffer, and going on at
+step n to reading n batches for nothing.
 """
 
+import contextlib
+import dataclasses
+import importlib.util
 import os
 import re
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
+from keras_roots.data.split import VALIDATION_SPLITS, Split, fingerprint
 from keras_roots.requirements import require_extras
+
+_HEADER = struct.Struct("<QI")  # A record's length and its checksum.
+_FOOTER = 4  # The checksum of the record.
+
+
+class Prepared:
+    """A data set of labelled images; nothing is downloaded.
+
+    Args:
+        name: see `builder`.
+        data_dir: see `builder`.
+        in_memory: hold the images of each split that is opened.
+
+    Attributes:
+        name: of the data set, with its version.
+        class_names: one for each label.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: as of `builder`.
+        ValueError: as of `builder`; or it is not of labelled images.
+    """
+
+    def __init__(
+        self, name: str, data_dir: str | os.PathLike | None = None, *, in_memory: bool = False
+    ):
+        if in_memory:
+            _require_reader(name)
+        self._builder, self._in_memory = builder(name, data_dir), in_memory
+        info = self._builder.info
+        self.name, features = info.full_name, info.features
+        if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
+            raise ValueError(f"{self.name} is not of labelled images: {features}")
+        self.class_names = tuple(features["label"].names)
+
+    def held_out(self) -> str:
+        """The split to evaluate on, by default.
+
+        Raises:
+            ValueError: there is none.
+        """
+        splits = self._builder.info.splits
+        for name in VALIDATION_SPLITS:
+            if name in splits:
+                return name
+        raise ValueError(
+            f"{self.name} has no split of: {', '.join(VALIDATION_SPLITS)}. Give one of: "
+            f"{', '.join(splits)}"
+        )
+
+    def split(self, name: str) -> tuple[tuple[str, ...], Split]:
+        """The names of the classes, and a split; also a part of one, such as train[:10%].
+
+        Raises:
+            ValueError: there is no such split, or it is not in TFRecord files.
+        """
+        import tensorflow_datasets as tfds
+
+        info = self._builder.info
+        kind = str(getattr(info.file_format, "value", info.file_format))
+        if kind != "tfrecord":
+            raise ValueError(
+                f"{self.name} is prepared as {kind}; expected tfrecord. "
+                "Prepare it with --file_format=tfrecord."
+            )
+        try:
+            instructions = info.splits[name].file_instructions
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{self.name} has no split {name!r}; it has {', '.join(info.splits)}"
+            ) from error
+        shards = [(Path(each.filename), each.skip, each.take) for each in instructions]
+        listing = [(path.name, *rest) for path, *rest in shards]
+        size, read_record = reader(shards)
+        decoders = {"image": tfds.decode.SkipDecoding()}
+
+        def read(index):
+            example = info.features.deserialize_example(read_record(index), decoders=decoders)
+            return example["image"], example["label"]
+
+        found = Split(
+            name=name,
+            size=size,
+            read=read,
+            describe=lambda index: f"{self.name} {name}, record {index}",
+            fingerprint=fingerprint(f"{self.name} {listing}"),
+        )
+        if self._in_memory:
+            found = dataclasses.replace(found, arrays=held(self._builder, name))
+        return self.class_names, found
 
 
 def builder(name: str, data_dir: str | os.PathLike | None = None):
@@ -72,3 +172,126 @@ def _versions(folder: Path) -> dict[tuple[int, ...], Path]:
         for path in folder.glob("*/dataset_info.json")
         if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
     }
+
+
+def _require_reader(name: str) -> None:
+    """Readies TensorFlow to read a prepared data set where Keras runs on JAX.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModuleNotFoundError(
+            f"The data set {name} is read by tensorflow-datasets with TensorFlow, which is not "
+            f"installed. Where it is, `keras-roots arrays {name} FOLDER` writes files that need "
+            "neither: take dataset='arrays' and data_dir=FOLDER."
+        )
+    import tensorflow as tf
+
+    # Else it would take a GPU's memory. It can no longer be told once it has computed.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+
+
+def held(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a split of a prepared tfds data set, in the order of its files.
+
+    Returns:
+        uint8 [examples, height, width, 3] and int64 [examples].
+
+    Raises:
+        ValueError: its images are not of one size and three colours, have no
+            labels, or cannot be read.
+    """
+    import tensorflow_datasets as tfds
+
+    name = builder.info.full_name
+    shape = tuple(builder.info.features["image"].shape)
+    if len(shape) != 3 or None in shape or shape[2] != 3:
+        raise ValueError(
+            f"{name} has images of {shape}. Those that are trained on in memory, as on the JAX "
+            "backend, are of one size and three colours."
+        )
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+    try:
+        found = tfds.as_numpy(
+            builder.as_dataset(
+                split=split, batch_size=-1, read_config=in_order, shuffle_files=False
+            )
+        )
+    except Exception as error:  # tfds, TensorFlow and protobuf each have their own.
+        raise ValueError(f"{name} {split} cannot be read: {error}") from error
+    labels, classes = found["label"], builder.info.features["label"].num_classes
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"{name} has labels of none of {classes} classes. Take another split than {split!r}."
+        )
+    return found["image"], labels
+
+
+def offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Where the records of a file begin, and their lengths, in bytes; none is read.
+
+    Raises:
+        ValueError: the file ends within a record.
+    """
+    found, lengths = [], []
+    size = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(_HEADER.size)
+            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else size
+            found.append(position)
+            lengths.append(length)
+            position += _HEADER.size + length + _FOOTER
+    if position != size:
+        raise ValueError(f"'{path}' is no whole TFRecord file: it ends within a record.")
+    return np.array(found, np.int64), np.array(lengths, np.int64)
+
+
+def reader(shards: Sequence[tuple[Path, int, int]]):
+    """Random access to some records of several files, one after the other.
+
+    Args:
+        shards: (file, records to leave out at its beginning, records to take).
+
+    Returns:
+        The number of records, and a function of an int64 tensor below it to
+        the record, a string tensor.
+
+    Raises:
+        ValueError: a file holds fewer records, or is not whole.
+    """
+    import tensorflow as tf
+
+    with ThreadPoolExecutor(16) as pool:  # It is the disk that takes its time.
+        located = list(pool.map(offsets, [path for path, _, _ in shards]))
+    files, starts, lengths = [], [], []
+    for number, ((path, skip, take), (start, length)) in enumerate(
+        zip(shards, located, strict=True)
+    ):
+        if len(start) < skip + take:
+            raise ValueError(
+                f"'{path}' is incomplete: it holds {len(start)} of {skip + take} records."
+            )
+        files.append(np.full(take, number))
+        starts.append(start[skip : skip + take])
+        lengths.append(length[skip : skip + take])
+    names = tf.constant([str(path) for path, _, _ in shards])
+    file_of, start_of, length_of = (
+        tf.constant(np.concatenate(each), tf.int64) for each in (files, starts, lengths)
+    )
+
+    def read(index):
+        records = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[names[file_of[index]]],
+            compression_type="",
+            buffer_size=length_of[index] + _HEADER.size + _FOOTER,
+            byte_offsets=[start_of[index]],
+        )
+        records = tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
+        return records.take(1).get_single_element()
+
+    return sum(take for _, _, take in shards), read

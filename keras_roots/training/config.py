@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_roots import topology
-
-SYNTHETIC = "synthetic"
-FOLDERS = "folders"
-ARRAYS = "arrays"
+from keras_roots.data import sources
 
 
 def _field(default: Any, help: str, *, choices: tuple = (), how_only: bool = False):  # noqa: A002
@@ -64,7 +61,7 @@ class Config:
     std: tuple[float, ...] = _field((58.395, 57.12, 57.375), "by which the differences are divided")
 
     dataset: str = _field(
-        FOLDERS,
+        sources.FOLDERS,
         "folders: DATA_DIR/<split>/<class>/*.JPEG; arrays: .npy files in DATA_DIR, as keras-roots "
         "arrays writes them; synthetic: random pixels, for throughput; or the name of a data set "
         "that tensorflow-datasets has prepared, such as imagenet2012, imagenette or cifar10",

@@ -7,12 +7,13 @@ from pathlib import Path
 import keras
 
 from keras_roots.cost import cost
-from keras_roots.data import input_pipeline, sources
+from keras_roots.data import Source, input_pipeline, sources
 from keras_roots.reporting.files import require_writable
 from keras_roots.reporting.tables import Table
 from keras_roots.requirements import require_extras, require_tensorflow_or_jax
 from keras_roots.training import network, plan, strategies, workdir
 from keras_roots.training.config import Config
+from keras_roots.training.data import open_source
 
 _BATCHES = 2
 
@@ -32,7 +33,7 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     on_jax = keras.backend.backend() == "jax"
     replicas = 1 if on_jax else strategies.replicas(config)
     input_pipeline.check(config, replicas)
-    source = sources.open_source(config)
+    source = open_source(config)
     begun = workdir.check(folder, config, source)
     require_writable(folder)
     sources.check_readable(source)
@@ -68,7 +69,7 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     report("\nNothing was trained (--dry_run).")
 
 
-def _input_in_words(config: Config, source: sources.Source, replicas: int) -> str:
+def _input_in_words(config: Config, source: Source, replicas: int) -> str:
     """Some batches, read as in training."""
     started = time.perf_counter()
     share = input_pipeline.Share(replicas=replicas)
@@ -85,7 +86,7 @@ def _input_in_words(config: Config, source: sources.Source, replicas: int) -> st
     return words + (f", but {len(unread)} of them, such as {unread[0]}" if unread else "")
 
 
-def _input_of_jax(source: sources.Source) -> str:
+def _input_of_jax(source: Source) -> str:
     needed = sum(split.images.nbytes for split in (source.train, source.validation))
     return f"Input: all images in the device's memory, {needed / 1e9:.2f} GB"
 

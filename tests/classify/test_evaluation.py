@@ -142,7 +142,7 @@ def test_progress_is_reported_now_and_then(tmp_path, monkeypatch):
     data = colour_folders(tmp_path)
     evaluate(classifier, data, batch_size=3, report=lines.append)
     assert lines == []
-    monkeypatch.setattr("keras_roots.classify.evaluation._SECONDS_PER_LINE", 0)
+    monkeypatch.setattr("keras_roots.data.reading._SECONDS_PER_LINE", 0)
     evaluate(classifier, data, batch_size=3, report=lines.append)
     assert lines == ["3 of 7 images", "6 of 7 images", "7 of 7 images"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from keras_roots import analysis
 from keras_roots.cli import main
-from keras_roots.data.unlabelled import Images
+from keras_roots.data import Images
 from keras_roots.layers import GroupedConv2D
 from tests.colour_models import COLOURS, colour_folders, one_line
 from tests.sample_images import photograph_folders

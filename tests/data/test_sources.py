@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.data import sources, tfrecords
+from keras_roots.data import prepared, sources
 from keras_roots.training.config import Config
 from tests import sample_images
 
@@ -125,7 +125,7 @@ def test_records_are_read_in_any_order(tmp_path):
     paths = [tmp_path / name for name in ("a", "b", "c")]
     for path, start in zip(paths, (0, 5, 6), strict=True):
         write_records(path, contents[start : {0: 5, 5: 6, 6: 12}[start]])
-    size, read = tfrecords.reader([(paths[0], 1, 3), (paths[1], 0, 1), (paths[2], 2, 4)])
+    size, read = prepared.reader([(paths[0], 1, 3), (paths[1], 0, 1), (paths[2], 2, 4)])
     expected = contents[1:4] + contents[5:6] + contents[8:12]
     assert size == len(expected)
     order = rng.permutation(size)
@@ -137,15 +137,15 @@ def test_record_files_that_are_not_whole(tmp_path):
     path = tmp_path / "records"
     write_records(path, [b"abc", b"defg"])
     with pytest.raises(ValueError, match="holds 2 of 3 records"):
-        tfrecords.reader([(path, 0, 3)])
+        prepared.reader([(path, 0, 3)])
     whole = path.read_bytes()
     for length in (len(whole) - 1, 20, 5):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="ends within a record"):
-            tfrecords.reader([(path, 0, 2)])
+            prepared.reader([(path, 0, 2)])
 
 
-@pytest.fixture(scope="module", name="prepared")
+@pytest.fixture(scope="module", name="small")
 def make_prepared(tmp_path_factory):
     """A tfds data set of 3 classes."""
     import tensorflow_datasets as tfds
@@ -172,8 +172,8 @@ def make_prepared(tmp_path_factory):
     return folder, images, labels
 
 
-def test_a_prepared_data_set(prepared):
-    folder, images, labels = prepared
+def test_a_prepared_data_set(small):
+    folder, images, labels = small
     source = sources.open_source(config(folder, dataset="small"))
     assert source.name == "small/1.0.0"
     assert source.class_names == ("a", "b", "c")
@@ -185,16 +185,16 @@ def test_a_prepared_data_set(prepared):
     assert "small/1.0.0 train, record 7" in source.train.describe(7)
 
 
-def test_a_part_of_a_split(prepared):
-    folder, images, _ = prepared
+def test_a_part_of_a_split(small):
+    folder, images, _ = small
     source = sources.open_source(config(folder, dataset="small", train_split="train[3:8]"))
     assert source.train.size == 5
     content, _ = source.train.read(tf.constant(0, tf.int64))
     np.testing.assert_array_equal(tf.io.decode_image(content), images[3])
 
 
-def test_prepared_data_that_is_not_right(prepared):
-    folder, *_ = prepared
+def test_prepared_data_that_is_not_right(small):
+    folder, *_ = small
     for values, error, message in (
         ({"dataset": "other"}, FileNotFoundError, "holds no prepared other.*tfds build other"),
         ({"dataset": "../small"}, ValueError, "name of a data set"),
@@ -204,9 +204,9 @@ def test_prepared_data_that_is_not_right(prepared):
             sources.open_source(config(folder, **values))
 
 
-def test_a_data_set_that_has_configurations(prepared, tmp_path):
+def test_a_data_set_that_has_configurations(small, tmp_path):
     """As imagenette: <name>/<configuration>/<version>."""
-    folder, *_ = prepared
+    folder, *_ = small
     shutil.copytree(folder / "small" / "1.0.0", tmp_path / "small" / "blue" / "1.0.0")
     for name in ("small", "small/blue"):
         assert sources.open_source(config(tmp_path, dataset=name)).train.size == 9
@@ -215,9 +215,9 @@ def test_a_data_set_that_has_configurations(prepared, tmp_path):
         sources.open_source(config(tmp_path, dataset="small"))
 
 
-def test_labels_that_are_of_no_class(prepared):
+def test_labels_that_are_of_no_class(small):
     """As of ImageNet's test split in tensorflow-datasets."""
-    folder, *_ = prepared
+    folder, *_ = small
     source = sources.open_source(config(folder, dataset="small"))
     unlabelled = dataclasses.replace(
         source.validation, read=lambda index: (source.validation.read(index)[0], tf.constant(-1))

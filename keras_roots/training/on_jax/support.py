@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
+from keras_roots.data import sources
+from keras_roots.training.config import Config
 
 _ONE_DEVICE = "on JAX a run has one device"
+_SMALL = "'arrays', or a prepared data set of small images, such as 'cifar10'"
 _OF_FULL = "it is of augmentation='full', which JAX has not"
 
 # Fields that must have their defaults, and why.
@@ -29,9 +31,8 @@ _REFUSED_VALUES: Mapping[str, Mapping[str, str]] = {
     "augmentation": {"full": "JAX has crops and mirroring: 'paper', or 'none'"},
     "precision": {"float16": "JAX does not scale the loss here: 'bfloat16', or 'float32'"},
     "dataset": {
-        FOLDERS: "images must fit in the device's memory: 'arrays', or a prepared data set of "
-        "small images, such as 'cifar10'",
-        SYNTHETIC: "'arrays', or a prepared data set of small images, such as 'cifar10'",
+        sources.FOLDERS: f"images must fit in the device's memory: {_SMALL}",
+        sources.SYNTHETIC: _SMALL,
     },
 }
 

@@ -1,0 +1,79 @@
+"""What of a configuration decides which images are read, and what becomes of them.
+
+`training.Config` has all of it; its fields' help says what each means.
+"""
+
+import dataclasses
+from typing import Protocol
+
+
+class Cropped(Protocol):
+    """What becomes of an image that is evaluated on, and how many there are in a batch."""
+
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def resize(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
+class Augmented(Cropped, Protocol):
+    """What becomes of an image that is trained on."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def augmentation(self) -> str: ...
+    @property
+    def padding(self) -> int: ...
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def mirror(self) -> bool: ...
+    @property
+    def min_area(self) -> float: ...
+    @property
+    def color_jitter(self) -> float: ...
+    @property
+    def lighting(self) -> float: ...
+    @property
+    def rand_augment(self) -> int: ...
+    @property
+    def rand_augment_factor(self) -> float: ...
+    @property
+    def mixup(self) -> float: ...
+    @property
+    def cutmix(self) -> float: ...
+    @property
+    def accumulation(self) -> int: ...
+
+
+class Opened(Protocol):
+    """Which data are trained and evaluated on."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def data_dir(self) -> str: ...
+    @property
+    def train_split(self) -> str: ...
+    @property
+    def validation_split(self) -> str: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class CentreCrops:
+    """`Cropped`, of whoever trains nothing."""
+
+    image_size: int
+    resize: int
+    batch_size: int
