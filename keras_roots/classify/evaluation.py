@@ -8,6 +8,7 @@ Images are cropped at the centre as in training: see `data.images`.
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,8 @@ def evaluate(
             and prepared data sets.
     """
     intervals.require()
-    opened = _opened(classifier, data, data_dir, split, resize, batch_size, class_names)
+    where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
+    opened = _opened(classifier, data, resize, class_names, **where)
     counts = np.zeros((2, len(opened.class_names)), np.int64)
     in_5, losses, gives_probabilities = 0, 0.0, True
     for images, is_read, labels in opened.batches(report):
@@ -191,7 +193,8 @@ def labelled_images(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as of `evaluate`.
     """
-    opened = _opened(classifier, data, data_dir, split, resize, batch_size, class_names, images)
+    where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
+    opened = _opened(classifier, data, resize, class_names, images=images, **where)
     size = classifier.image_size
     probe = classifier.preprocessed(np.zeros((1, size, size, 3), np.uint8))
     pixels = np.zeros((opened.size, *probe.shape[1:]), probe.dtype)
@@ -209,45 +212,28 @@ def labelled_images(
 def _opened(
     classifier: Classifier,
     data: str | os.PathLike,
-    data_dir: str | os.PathLike | None,
-    split: str | None,
     resize: int | None,
-    batch_size: int,
-    class_names: Sequence[str] | None,
-    images: int | None = None,
+    expected: Sequence[str] | None,
+    **how: Any,
 ) -> Images:
-    """Labelled images of a classifier's size and classes."""
-    opened = Images(
-        data,
-        classifier.image_size,
-        data_dir=data_dir,
-        split=split,
-        labelled=True,
-        resize=resize_of(classifier, resize),
-        batch_size=batch_size,
-        images=images,
-    )
-    _check_classes(opened.name, opened.class_names, classifier, class_names)
-    return opened
-
-
-def _check_classes(
-    data: str, names: tuple[str, ...], classifier: Classifier, expected: Sequence[str] | None
-) -> None:
+    """Labelled images of a classifier's size, and of its classes."""
+    resize = resize_of(classifier, resize)
+    opened = Images(data, classifier.image_size, labelled=True, resize=resize, **how)
+    name, names = opened.name, opened.class_names
     if classifier.classes != len(names):
         raise ValueError(
-            f"The model has {classifier.classes} classes, and {data} has {len(names)}. Give the "
+            f"The model has {classifier.classes} classes, and {name} has {len(names)}. Give the "
             "data that the model was trained for."
         )
     if expected is None or tuple(expected) == names:
-        return
+        return opened
     if len(expected) != len(names):
         raise ValueError(
-            f"The model was trained on {len(expected)} classes, and {data} has {len(names)}."
+            f"The model was trained on {len(expected)} classes, and {name} has {len(names)}."
         )
-    number = next(n for n, name in enumerate(names) if name != expected[n])
+    number = next(n for n, each in enumerate(names) if each != expected[n])
     raise ValueError(
-        f"The model's class {number} is {expected[number]!r}, and that of {data} is "
+        f"The model's class {number} is {expected[number]!r}, and that of {name} is "
         f"{names[number]!r}. Give the data that the model was trained for."
     )
 

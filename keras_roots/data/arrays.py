@@ -129,21 +129,19 @@ def _digits() -> LabelledImages:
 
 
 def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
-    builder = prepared.builder("cifar10", data_dir)
-    folder, features = str(builder.data_path), builder.info.features
-    for split in _SPLITS:
-        if split not in builder.info.splits:
-            raise FileNotFoundError(f"{folder!r} is incomplete: it lacks a {split} split.")
-    if not {"image", "label"} <= set(features) or features["image"].shape != (_SIZE, _SIZE, 3):
-        raise ValueError(f"{folder!r} is no CIFAR-10: it holds {features}")
-    train, test = (prepared.held(builder, split) for split in _SPLITS)
+    data = prepared.Prepared("cifar10", data_dir, in_memory=True)
+    (names, train), (_, test) = (data.split(name) for name in _SPLITS)
+    if train.images.shape[1:] != (_SIZE, _SIZE, 3):
+        raise ValueError(f"{data.name} is no CIFAR-10: its images are {train.images.shape[1:]}")
     return LabelledImages(
         "cifar10",
-        *train,
-        *test,
-        class_names=tuple(features["label"].names),
+        train.images,
+        train.labels,
+        test.images,
+        test.labels,
+        class_names=names,
         mirror=True,
-        background=round(train[0].mean()),
+        background=round(train.images.mean()),
     )
 
 

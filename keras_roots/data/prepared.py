@@ -5,9 +5,7 @@ files from the beginning on, which leaves an order at random to a shuffle buffer
 step n to reading n batches for nothing.
 """
 
-import contextlib
 import dataclasses
-import importlib.util
 import os
 import re
 import struct
@@ -44,8 +42,6 @@ class Prepared:
     def __init__(
         self, name: str, data_dir: str | os.PathLike | None = None, *, in_memory: bool = False
     ):
-        if in_memory:
-            _require_reader(name)
         self._builder, self._in_memory = builder(name, data_dir), in_memory
         info = self._builder.info
         self.name, features = info.full_name, info.features
@@ -105,9 +101,36 @@ class Prepared:
             describe=lambda index: f"{self.name} {name}, record {index}",
             fingerprint=fingerprint(f"{self.name} {listing}"),
         )
-        if self._in_memory:
-            found = dataclasses.replace(found, arrays=held(self._builder, name))
-        return self.class_names, found
+        return self.class_names, self._held(found) if self._in_memory else found
+
+    def _held(self, split: Split) -> Split:
+        import tensorflow as tf
+
+        def image_and_label(index):
+            content, label = split.read(index)
+            return tf.io.decode_image(content, channels=3, expand_animations=False), label
+
+        def of_one_size(index):
+            image, label = image_and_label(index)
+            return tf.ensure_shape(image, first.shape), label
+
+        try:
+            first, _ = image_and_label(tf.constant(0, tf.int64))
+            examples = tf.data.Dataset.range(split.size).map(of_one_size, tf.data.AUTOTUNE)
+            images, labels = examples.batch(split.size).get_single_element()
+        except tf.errors.OpError as error:
+            reason = " ".join(str(error.message).split())
+            raise ValueError(
+                f"The images of {self.name} {split.name} cannot be held in memory, where they are "
+                f"of one size: {reason}"
+            ) from error
+        labels, classes = labels.numpy(), len(self.class_names)
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(
+                f"{self.name} has labels of none of {classes} classes. Take another split than "
+                f"{split.name!r}."
+            )
+        return dataclasses.replace(split, arrays=(images.numpy(), labels))
 
 
 def builder(name: str, data_dir: str | os.PathLike | None = None):
@@ -172,61 +195,6 @@ def _versions(folder: Path) -> dict[tuple[int, ...], Path]:
         for path in folder.glob("*/dataset_info.json")
         if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
     }
-
-
-def _require_reader(name: str) -> None:
-    """Readies TensorFlow to read a prepared data set where Keras runs on JAX.
-
-    Raises:
-        ModuleNotFoundError: it is not installed.
-    """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ModuleNotFoundError(
-            f"The data set {name} is read by tensorflow-datasets with TensorFlow, which is not "
-            f"installed. Where it is, `keras-roots arrays {name} FOLDER` writes files that need "
-            "neither: take dataset='arrays' and data_dir=FOLDER."
-        )
-    import tensorflow as tf
-
-    # Else it would take a GPU's memory. It can no longer be told once it has computed.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], "GPU")
-
-
-def held(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a split of a prepared tfds data set, in the order of its files.
-
-    Returns:
-        uint8 [examples, height, width, 3] and int64 [examples].
-
-    Raises:
-        ValueError: its images are not of one size and three colours, have no
-            labels, or cannot be read.
-    """
-    import tensorflow_datasets as tfds
-
-    name = builder.info.full_name
-    shape = tuple(builder.info.features["image"].shape)
-    if len(shape) != 3 or None in shape or shape[2] != 3:
-        raise ValueError(
-            f"{name} has images of {shape}. Those that are trained on in memory, as on the JAX "
-            "backend, are of one size and three colours."
-        )
-    in_order = tfds.ReadConfig(interleave_cycle_length=1)
-    try:
-        found = tfds.as_numpy(
-            builder.as_dataset(
-                split=split, batch_size=-1, read_config=in_order, shuffle_files=False
-            )
-        )
-    except Exception as error:  # tfds, TensorFlow and protobuf each have their own.
-        raise ValueError(f"{name} {split} cannot be read: {error}") from error
-    labels, classes = found["label"], builder.info.features["label"].num_classes
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"{name} has labels of none of {classes} classes. Take another split than {split!r}."
-        )
-    return found["image"], labels
 
 
 def offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ import dataclasses
 from typing import Protocol
 
 
-class Cropped(Protocol):
-    """What becomes of an image that is evaluated on, and how many there are in a batch."""
+class Crops(Protocol):
+    """What becomes of an image that is looked at, and how many there are in a batch."""
 
     @property
     def image_size(self) -> int: ...
@@ -18,9 +18,19 @@ class Cropped(Protocol):
     def batch_size(self) -> int: ...
 
 
-class Augmented(Cropped, Protocol):
-    """What becomes of an image that is trained on."""
+class Settings(Crops, Protocol):
+    """What is trained on, and what becomes of it."""
 
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def data_dir(self) -> str: ...
+    @property
+    def train_split(self) -> str: ...
+    @property
+    def validation_split(self) -> str: ...
+    @property
+    def classes(self) -> int: ...
     @property
     def seed(self) -> int: ...
     @property
@@ -49,30 +59,9 @@ class Augmented(Cropped, Protocol):
     def accumulation(self) -> int: ...
 
 
-class Opened(Protocol):
-    """Which data are trained and evaluated on."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def data_dir(self) -> str: ...
-    @property
-    def train_split(self) -> str: ...
-    @property
-    def validation_split(self) -> str: ...
-    @property
-    def classes(self) -> int: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class CentreCrops:
-    """`Cropped`, of whoever trains nothing."""
+    """`Crops`, of whoever trains nothing."""
 
     image_size: int
     resize: int

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_roots.data import arrays, prepared
-from keras_roots.data.settings import Opened
+from keras_roots.data.settings import Settings
 from keras_roots.data.split import VALIDATION_SPLITS, Source, Split, of_arrays, of_files
 
 SYNTHETIC, FOLDERS, ARRAYS, DIGITS = "synthetic", "folders", "arrays", "digits"
@@ -27,7 +27,7 @@ _SYNTHETIC_POOL = 16
 _TRIED = 16  # Images, before the work.
 
 
-def open_source(config: Opened, *, in_memory: bool = False) -> Source:
+def open_source(config: Settings, *, in_memory: bool = False) -> Source:
     """The data of a configuration, checked but for the images themselves.
 
     Args:
@@ -45,6 +45,11 @@ def open_source(config: Opened, *, in_memory: bool = False) -> Source:
     if not held_out:
         raise FileNotFoundError(
             f"{data.name!r} holds no split to evaluate on: one of {', '.join(VALIDATION_SPLITS)}"
+        )
+    if isinstance(data, _Arrays) and (config.train_split, held_out) != ("train", "test"):
+        raise ValueError(
+            "Arrays have the splits train, to train on, and test, to evaluate on. Received: "
+            f"train_split={config.train_split!r}, validation_split={config.validation_split!r}"
         )
     names, train = data.split(config.train_split)
     others, validation = data.split(held_out)
@@ -257,7 +262,7 @@ class _Arrays:
         return held.class_names, of_arrays(self.name, name, *pairs[name])
 
 
-def _synthetic(config: Opened) -> Source:
+def _synthetic(config: Settings) -> Source:
     import tensorflow as tf
 
     classes = config.classes or 1000

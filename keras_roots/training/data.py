@@ -17,6 +17,7 @@ def open_source(config: Config) -> Source:
     if keras.backend.backend() != "jax":
         return sources.open_source(config)
     support.check(config)
+    support.require_reader(config)
     source = sources.open_source(config, in_memory=True)
     for split in (source.train, source.validation):
         support.check_images(config, split.images)

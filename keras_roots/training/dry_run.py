@@ -72,8 +72,8 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
 def _input_in_words(config: Config, source: Source, replicas: int) -> str:
     """Some batches, read as in training."""
     started = time.perf_counter()
-    share = input_pipeline.Share(replicas=replicas)
-    batches = input_pipeline.train_batches(config, source.train, 0, _BATCHES, share, careful=True)
+    share = input_pipeline.Share(replicas=replicas, careful=True)
+    batches = input_pipeline.train_batches(config, source.train, 0, _BATCHES, share)
     unread = []
     images = 0
     for batch in batches.take(_BATCHES):

@@ -1,6 +1,8 @@
 """What of a configuration the JAX backend trains, and what it refuses."""
 
+import contextlib
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 
 import numpy as np
@@ -57,6 +59,28 @@ def check(config: Config) -> None:
             "Images are padded with the mean colour: expected mean of 0 to 255. "
             f"Received: {config.mean}"
         )
+
+
+def require_reader(config: Config) -> None:
+    """Readies TensorFlow, where that is what reads the data.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    name = config.dataset
+    if name in (sources.ARRAYS, sources.DIGITS):
+        return
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModuleNotFoundError(
+            f"The data set {name} is read by tensorflow-datasets with TensorFlow, which is not "
+            f"installed. Where it is, `keras-roots arrays {name} FOLDER` writes files that need "
+            "neither: take dataset='arrays' and data_dir=FOLDER."
+        )
+    import tensorflow as tf
+
+    # Else it would take a GPU's memory. It can no longer be told once it has computed.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
 
 
 def check_images(config: Config, images: np.ndarray) -> None:
