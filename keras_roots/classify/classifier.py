@@ -90,9 +90,7 @@ class Classifier:
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         """Uint8 images as the model takes them: float32, or the same if it takes 0 to 255."""
-        if self._preprocessing == "none":
-            return images
-        return preprocessed(images.astype(np.float32), self._preprocessing)
+        return preprocessed(images, self._preprocessing)
 
 
 def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:

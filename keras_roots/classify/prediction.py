@@ -112,12 +112,6 @@ def _photos(given: Iterable[str | os.PathLike]) -> list[Path]:
 def _read(path: Path, image_size: int, resize: int) -> np.ndarray:
     import tensorflow as tf
 
-    try:
-        content = tf.io.read_file(str(path))
-        # All of it: a crop from above of where a file was cut short would not show it.
-        tf.io.decode_image(content, channels=3, expand_animations=False)
-        image = images.centre_crop(content, image_size, resize)
-    except tf.errors.OpError as error:
-        reason = " ".join(str(error.message).split())
-        raise ValueError(f"'{path}' cannot be read as an image: {reason}") from error
-    return image.numpy()
+    # All of it: a crop from above of where a file was cut short would not show it.
+    images.require_readable(path)
+    return images.centre_crop(tf.io.read_file(str(path)), image_size, resize).numpy()

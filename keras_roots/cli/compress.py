@@ -101,8 +101,9 @@ def _add_data(command) -> None:
     command.add_argument(
         "--data",
         metavar="DIR_OR_NAME",
-        help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG; or the name of a data set "
-        "that tensorflow-datasets has prepared (default: that of the configuration)",
+        help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG, or of keras-roots arrays; "
+        "digits; or the name of a data set that tensorflow-datasets has prepared (default: that of "
+        "the configuration)",
     )
     command.add_argument(
         "--data-dir",

@@ -4,6 +4,7 @@ Only that part of a JPEG is decoded which is cropped. Grayscale, CMYK, PNG, GIF
 and BMP are read whatever the file is called.
 """
 
+import os
 from collections.abc import Callable
 
 import keras
@@ -131,6 +132,17 @@ def centre_crop(content, image_size: int, resize: int, *, is_jpeg: bool | None =
     )
 
 
+def require_readable(path: str | os.PathLike) -> None:
+    """Raises a ValueError unless a file is an image, and a whole one."""
+    import tensorflow as tf
+
+    try:
+        tf.io.decode_image(tf.io.read_file(str(path)), channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error.message).split())
+        raise ValueError(f"'{path}' cannot be read as an image: {reason}") from error
+
+
 def or_blank(
     read: Callable, image_of: Callable, image_size: int, *, careful: bool = False, is_bad=None
 ):
@@ -233,9 +245,15 @@ def check_preprocessing(preprocessing: str) -> None:
 
 
 def preprocessed(pixels: np.ndarray, preprocessing: str) -> np.ndarray:
-    """Float32 images of 0 to 255, [..., channels], as a model takes them; may change them."""
+    """Images of 0 to 255, [..., channels], as a model takes them; may change those of floats.
+
+    Returns:
+        float32; of "none" the same.
+    """
     if preprocessing == "none":
         return pixels
+    if isinstance(pixels, np.ndarray):
+        pixels = pixels.astype(np.float32, copy=False)
     return keras.applications.imagenet_utils.preprocess_input(
         pixels, data_format="channels_last", mode=preprocessing
     )

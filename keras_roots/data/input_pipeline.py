@@ -276,9 +276,9 @@ def _plain(function: Callable) -> Callable:
 def _element(split: Split, number, image_of: Callable, image_size: int, share: Share) -> dict:
     import tensorflow as tf
 
-    if split.as_taken or split.arrays is not None:
+    if split.pixels or split.arrays is not None:
         image, label = split.read(number)
-        image = image if split.as_taken else image_of(image, None)
+        image = image if split.pixels else image_of(image, None)
         readable = tf.constant(True)
     else:
         image, label, readable = images.or_blank(

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +15,6 @@ from keras_roots.reporting import silent
 from keras_roots.requirements import require_tensorflow
 
 _SECONDS_PER_LINE = 10
-
-
-class Batch(NamedTuple):
-    """Some images; all batches are of one size, the last filled up with what was not read.
-
-    Attributes:
-        images: uint8 [n, size, size, 3], 0 to 255.
-        is_read: bool [n], which images were read.
-        labels: int64, of those alone.
-    """
-
-    images: np.ndarray
-    is_read: np.ndarray
-    labels: Any
 
 
 class Images:
@@ -91,18 +77,20 @@ class Images:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for images, is_read, _ in self.batches():
-            if self._preprocessing == "none":
-                read = images[is_read]
-            else:
-                read = preprocessed(images[is_read].astype(np.float32), self._preprocessing)
-            if len(read):
-                yield read
+            if is_read.any():
+                yield preprocessed(images[is_read], self._preprocessing)
 
-    def batches(self, report: Callable[[str], object] = silent) -> Iterator[Batch]:
-        """All images once.
+    def batches(
+        self, report: Callable[[str], object] = silent
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Any]]:
+        """All images once, in batches of one size: the last is filled up with what was not read.
 
         Args:
             report: takes a line of progress, now and then.
+
+        Yields:
+            Images, uint8 [n, size, size, 3]; which of them were read, bool [n]; and the labels of
+            those, int64.
 
         Raises:
             ValueError: they cannot be read, or have no labels and should.
@@ -131,7 +119,7 @@ class Images:
                 raise ValueError(
                     f"{self.name} has images without a label: it is not to evaluate on."
                 )
-            yield Batch(batch["images"], is_read, labels)
+            yield batch["images"], is_read, labels
             found += len(labels)
             seen += int(np.sum(numbers >= 0))
             if time.monotonic() - reported >= _SECONDS_PER_LINE:

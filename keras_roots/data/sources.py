@@ -164,7 +164,7 @@ def check_readable(source: Source) -> None:
         ValueError: none of them can be read, or one has a label of no class.
     """
     for split in (source.train, source.validation):
-        if split.as_taken or split.arrays is not None:
+        if split.pixels or split.arrays is not None:
             continue
         import tensorflow as tf
 
@@ -279,7 +279,7 @@ def _synthetic(config: Settings) -> Source:
         return pool[index % _SYNTHETIC_POOL], index % classes
 
     def split(name: str, size: int) -> Split:
-        return Split(name, size, read, lambda index: f"synthetic {index}", SYNTHETIC, as_taken=True)
+        return Split(name, size, read, lambda index: f"synthetic {index}", SYNTHETIC, pixels=True)
 
     return Source(
         SYNTHETIC,

@@ -30,7 +30,7 @@ class Split:
         describe: function of such a number to what the image is called.
         fingerprint: that of the files' names; another order or other files
             have another.
-        as_taken: whether `read` gives images of `image_size`, of which nothing
+        pixels: whether `read` gives images of `image_size`, of which nothing
             is cropped.
         left_out: what is beside the images and is none, by suffix.
         arrays: the images, uint8 [size, height, width, 3], and labels, int64,
@@ -42,7 +42,7 @@ class Split:
     read: Callable
     describe: Callable[[int], str]
     fingerprint: str
-    as_taken: bool = False
+    pixels: bool = False
     left_out: Counter = dataclasses.field(default_factory=Counter)
     arrays: tuple[np.ndarray, np.ndarray] | None = None
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_roots.data import check_channels, check_preprocessing, preprocessed, sources
+from keras_roots.data import images as image_files
 
 
 def require_images(folder: str | os.PathLike) -> None:
@@ -70,22 +71,12 @@ def load_images(
         ).take(count)
         pixels = np.stack([image.numpy() for image in images]).astype(np.float32)
     except Exception as error:  # TensorFlow's errors of decoding are many.
-        reason = _unreadable(folder) or next(iter(str(error).splitlines()), type(error).__name__)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.suffix.lower() in sources.SUFFIXES:
+                image_files.require_readable(path)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"The images in '{folder}' cannot be read: {reason}") from error
     return preprocessed(pixels, preprocessing)
-
-
-def _unreadable(folder: str | os.PathLike) -> str | None:
-    """The first image that cannot be decoded, in words."""
-    import tensorflow as tf
-
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in sources.SUFFIXES:
-            try:
-                tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
-            except (tf.errors.OpError, OSError):
-                return f"'{path}' is no image, or broken"
-    return None
 
 
 def sample_photographs(shape: tuple[int, ...], count: int) -> np.ndarray | None:

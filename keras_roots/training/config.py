@@ -63,8 +63,9 @@ class Config:
     dataset: str = _field(
         sources.FOLDERS,
         "folders: DATA_DIR/<split>/<class>/*.JPEG; arrays: .npy files in DATA_DIR, as keras-roots "
-        "arrays writes them; synthetic: random pixels, for throughput; or the name of a data set "
-        "that tensorflow-datasets has prepared, such as imagenet2012, imagenette or cifar10",
+        "arrays writes them; digits: those of scikit-learn; synthetic: random pixels, for "
+        "throughput; or the name of a data set that tensorflow-datasets has prepared, such as "
+        "imagenet2012, imagenette or cifar10",
     )
     data_dir: str = _field(
         "", "folder of the data (default: where tensorflow-datasets keeps its own)", how_only=True
