@@ -47,7 +47,7 @@ def input_speed(
     require_tensorflow("The benchmark")
     import tensorflow as tf
 
-    split = _photographs(Path(folder))
+    split = sources.images_below(Path(folder), (".jpg", ".jpeg"))
     updates = max(1, count // config.batch_size)
     number = updates * config.batch_size
     configs = {
@@ -125,21 +125,3 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
         "cores for 1,000 images/s",
     )
     return Table(header, rows)
-
-
-def _photographs(folder: Path) -> sources.Split:
-    import tensorflow as tf
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder of photographs '{folder}'.")
-    paths = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    if not paths:
-        raise ValueError(f"There are no JPEGs in '{folder}'.")
-    path_of = tf.constant(paths)
-    return sources.Split(
-        name=str(folder),
-        size=len(paths),
-        read=lambda index: (tf.io.read_file(path_of[index]), tf.constant(0, tf.int64)),
-        describe=lambda index: paths[index],
-        fingerprint="",
-    )

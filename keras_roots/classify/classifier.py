@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_roots.classify.tflite_classifier import TFLiteClassifier, no_classifier
-from keras_roots.export import calibration
+from keras_roots.data import check_preprocessing, checked_resize, preprocessed
 from keras_roots.requirements import require_tensorflow
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
@@ -62,7 +62,7 @@ class Classifier:
     ):
         require_tensorflow("A classifier")
         if preprocessing is not None:
-            calibration.check_preprocessing(preprocessing)
+            check_preprocessing(preprocessing)
         if image_size is not None and image_size < 1:
             raise ValueError(f"Expected an image size of 1 or more. Received: {image_size}")
         self.labels: tuple[str, ...] | None = None
@@ -90,9 +90,7 @@ class Classifier:
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         """Uint8 images as the model takes them: float32, or the same if it takes 0 to 255."""
-        if self._preprocessing == "none":
-            return images
-        return calibration.preprocessed(images.astype(np.float32), self._preprocessing)
+        return preprocessed(images, self._preprocessing)
 
 
 def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:
@@ -143,20 +141,13 @@ def are_probabilities(scores: np.ndarray) -> bool:
     )
 
 
-def checked_resize(classifier: Classifier, resize: int | None) -> int:
+def resize_of(classifier: Classifier, resize: int | None) -> int:
     """The given one, or the default.
 
     Raises:
         ValueError: it is smaller than the image size, or the file crops by
             itself.
     """
-    image_size = classifier.image_size
-    if classifier.crops and resize not in (None, image_size):
+    if classifier.crops and resize not in (None, classifier.image_size):
         raise ValueError(f"The file itself crops and resizes: omit the resize of {resize}")
-    if resize is None:
-        resize = classifier.resize or calibration.default_resize(image_size)
-    if resize < image_size:
-        raise ValueError(
-            f"Expected resize of the image size ({image_size}) or more. Received: {resize}"
-        )
-    return resize
+    return checked_resize(classifier.image_size, classifier.resize if resize is None else resize)

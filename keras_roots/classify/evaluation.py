@@ -2,27 +2,22 @@
 
     evaluate(Classifier(keras.models.load_model("model.keras")), "imagenet").top1
 
-Images are cropped at the centre as in training: see `training.images`.
+Images are cropped at the centre as in training: see `data.images`.
 """
 
 import dataclasses
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_roots.classify import intervals
-from keras_roots.classify.classifier import Classifier, are_probabilities, checked_resize
-from keras_roots.data import input_pipeline, prepared, sources
-from keras_roots.data.split import evenly
+from keras_roots.classify.classifier import Classifier, are_probabilities, resize_of
+from keras_roots.data import Images
 from keras_roots.reporting import Table, silent
-from keras_roots.training import Config
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
-_SECONDS_PER_LINE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +102,9 @@ def evaluate(
     """Counts how often a classifier is right.
 
     Args:
-        data: folder of <class>/*.JPEG, or of a split with such folders; or the
-            name of a data set that tensorflow-datasets has prepared.
+        data: folder of <class>/*.JPEG, or of a split with such folders; or of
+            .npy files, as `keras-roots arrays` writes it; or the name of a data
+            set that tensorflow-datasets has prepared, or "digits".
         data_dir: where tensorflow-datasets keeps its data sets (then `data` is
             a name), by default where it does so itself.
         split: of the data; by default the first of validation, val and test
@@ -127,10 +123,11 @@ def evaluate(
             and prepared data sets.
     """
     intervals.require()
-    opened = _Images(classifier, data, data_dir, split, resize, batch_size, class_names)
+    where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
+    opened = _opened(classifier, data, resize, class_names, **where)
     counts = np.zeros((2, len(opened.class_names)), np.int64)
     in_5, losses, gives_probabilities = 0, 0.0, True
-    for images, labels, is_read in opened.batches(report):
+    for images, is_read, labels in opened.batches(report):
         scores = classifier(images)[is_read]
         ranks = _ranks(scores, labels)
         np.add.at(counts, (0, labels), 1)
@@ -141,7 +138,7 @@ def evaluate(
             of_label = scores[np.arange(len(labels)), labels].astype(np.float64)
             losses -= float(np.log(np.maximum(of_label, _LEAST_PROBABILITY)).sum())
     return Evaluation(
-        data=opened.data,
+        data=opened.name,
         class_names=opened.class_names,
         images=tuple(counts[0].tolist()),
         correct=tuple(counts[1].tolist()),
@@ -195,150 +192,49 @@ def labelled_images(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as of `evaluate`.
     """
-    opened = _Images(classifier, data, data_dir, split, resize, batch_size, class_names, images)
+    where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
+    opened = _opened(classifier, data, resize, class_names, images=images, **where)
     size = classifier.image_size
     probe = classifier.preprocessed(np.zeros((1, size, size, 3), np.uint8))
     pixels = np.zeros((opened.size, *probe.shape[1:]), probe.dtype)
     labels = np.zeros(opened.size, np.int64)
     found = 0
-    for batch, of_batch, is_read in opened.batches(report):
+    for batch, is_read, of_batch in opened.batches(report):
         part = slice(found, found + len(of_batch))
         pixels[part], labels[part] = classifier.preprocessed(batch[is_read]), of_batch
         found = part.stop
     return Labelled(
-        opened.data, opened.class_names, pixels[:found], labels[:found], tuple(opened.unread)
+        opened.name, opened.class_names, pixels[:found], labels[:found], tuple(opened.unread)
     )
-
-
-class _Images:
-    """Labelled images of a classifier's size, opened, and checked but for what is in their files.
-
-    Attributes:
-        data, class_names: names of the data, and of each label.
-        size: how many images there are.
-        resize: the shorter side before the crop, in pixels.
-        unread: names of those that could not be read, of the batches so far.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        data: str | os.PathLike,
-        data_dir: str | os.PathLike | None,
-        split: str | None,
-        resize: int | None,
-        batch_size: int,
-        class_names: Sequence[str] | None,
-        images: int | None = None,
-    ):
-        if batch_size < 1:
-            raise ValueError(f"Expected batch_size of 1 or more. Received: {batch_size}")
-        if images is not None and images < 1:
-            raise ValueError(f"Expected one image or more. Received: {images}")
-        self.resize = checked_resize(classifier, resize)
-        self.data, self.class_names, self._split = _opened(os.fspath(data), data_dir, split)
-        _check_classes(self.data, self.class_names, classifier, class_names)
-        if images is not None and images < self._split.size:
-            self._split = evenly(self._split, images)
-        self.size = self._split.size
-        self.unread: list[str] = []
-        self._config = Config(
-            image_size=classifier.image_size,
-            resize=self.resize,
-            batch_size=min(batch_size, self.size),
-        )
-
-    def batches(
-        self, report: Callable[[str], object]
-    ) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
-        """Images, uint8 [n, size, size, 3]; labels of those that were read; which were, bool [n].
-
-        All are of one size n: the last is filled up with what was not read.
-        """
-        found, seen, reported = 0, 0, time.monotonic()
-        for batch in read_batches(self.data, self._config, self._split):
-            numbers, is_read = batch["examples"], batch["weights"]
-            self.unread += [
-                self._split.describe(int(n)) for n in numbers[(numbers >= 0) & ~is_read]
-            ]
-            labels = batch["labels"][is_read]
-            if not ((labels >= 0) & (labels < len(self.class_names))).all():
-                raise ValueError(
-                    f"{self.data} has images without a label: it is not to evaluate on."
-                )
-            yield batch["images"], labels, is_read
-            found += len(labels)
-            seen += int(np.sum(numbers >= 0))
-            if time.monotonic() - reported >= _SECONDS_PER_LINE:
-                reported = time.monotonic()
-                report(f"{seen:,} of {self.size:,} images")
-        if not found:
-            raise ValueError(
-                f"None of the {self.size} images of {self.data} can be read, such as "
-                f"{self.unread[0]}"
-            )
 
 
 def _opened(
-    data: str, data_dir: str | os.PathLike | None, split: str | None
-) -> tuple[str, tuple[str, ...], sources.Split]:
-    """The name of the data, those of the classes, and the images."""
-    folder = Path(data).expanduser()
-    if data_dir is None and folder.is_dir():
-        folder = folder / (split or sources.validation_folder(folder))
-        return str(folder), *sources.folder_split(folder)
-    try:
-        builder = prepared.builder(data, data_dir)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
-        if data_dir is not None:
-            raise
-        raise type(error)(f"{data!r} is no folder. {error}") from error
-    names = sources.labels_of(builder)
-    split = split or sources.validation_of(builder)
-    opened = sources.prepared_split(builder, split)
-    return f"{builder.info.full_name} {split}", names, opened
-
-
-def _check_classes(
-    data: str, names: tuple[str, ...], classifier: Classifier, expected: Sequence[str] | None
-) -> None:
+    classifier: Classifier,
+    data: str | os.PathLike,
+    resize: int | None,
+    expected: Sequence[str] | None,
+    **how: Any,
+) -> Images:
+    """Labelled images of a classifier's size, and of its classes."""
+    resize = resize_of(classifier, resize)
+    opened = Images(data, classifier.image_size, labelled=True, resize=resize, **how)
+    name, names = opened.name, opened.class_names
     if classifier.classes != len(names):
         raise ValueError(
-            f"The model has {classifier.classes} classes, and {data} has {len(names)}. Give the "
+            f"The model has {classifier.classes} classes, and {name} has {len(names)}. Give the "
             "data that the model was trained for."
         )
     if expected is None or tuple(expected) == names:
-        return
+        return opened
     if len(expected) != len(names):
         raise ValueError(
-            f"The model was trained on {len(expected)} classes, and {data} has {len(names)}."
+            f"The model was trained on {len(expected)} classes, and {name} has {len(names)}."
         )
-    number = next(n for n, name in enumerate(names) if name != expected[n])
+    number = next(n for n, each in enumerate(names) if each != expected[n])
     raise ValueError(
-        f"The model's class {number} is {expected[number]!r}, and that of {data} is "
+        f"The model's class {number} is {expected[number]!r}, and that of {name} is "
         f"{names[number]!r}. Give the data that the model was trained for."
     )
-
-
-def read_batches(name: str, config: Config, split: sources.Split) -> Iterator[dict[str, Any]]:
-    """A split once, as NumPy arrays: images, labels, examples (-1 for filler), weights as bool.
-
-    Raises:
-        ValueError: it cannot be read, with the name.
-    """
-    import tensorflow as tf
-
-    batches = input_pipeline.validation(tf.distribute.get_strategy(), config, split)
-    while True:
-        try:
-            batch = next(batches, None)
-        except tf.errors.OpError as error:
-            reason = " ".join(str(error.message).split())
-            raise ValueError(f"The images of {name} cannot be read: {reason}") from error
-        if batch is None:
-            return
-        arrays = {key: value.numpy() for key, value in batch.items()}
-        yield {**arrays, "weights": arrays["weights"] > 0}
 
 
 def _ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
     predict(Classifier(keras.models.load_model("model.keras")), ["cat.jpg"]).table()
 
-Images are cropped at the centre as in training: see `training.images`.
+Images are cropped at the centre as in training: see `data.images`.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_roots.classify.classifier import Classifier, are_probabilities, checked_resize
+from keras_roots.classify.classifier import Classifier, are_probabilities, resize_of
 from keras_roots.data import images, sources
 from keras_roots.reporting import Table
 
@@ -81,7 +81,7 @@ def predict(
         raise ValueError(
             f"The model has {classifier.classes} classes. Received: {len(class_names)} class names"
         )
-    size, resize = classifier.image_size, checked_resize(classifier, resize)
+    size, resize = classifier.image_size, resize_of(classifier, resize)
     paths = _photos(photos)
     scores = [
         classifier(np.stack([_read(path, size, resize) for path in paths[n : n + _PHOTOS_AT_ONCE]]))
@@ -112,14 +112,6 @@ def _photos(given: Iterable[str | os.PathLike]) -> list[Path]:
 def _read(path: Path, image_size: int, resize: int) -> np.ndarray:
     import tensorflow as tf
 
-    try:
-        content = tf.io.read_file(str(path))
-        # All of it: a crop from above of where a file was cut short would not show it.
-        tf.io.decode_image(content, channels=3, expand_animations=False)
-        image = images.cropped(
-            content, lambda shape: images.centre_box(shape, image_size, resize), image_size
-        )
-    except tf.errors.OpError as error:
-        reason = " ".join(str(error.message).split())
-        raise ValueError(f"'{path}' cannot be read as an image: {reason}") from error
-    return image.numpy()
+    # All of it: a crop from above of where a file was cut short would not show it.
+    images.require_readable(path)
+    return images.centre_crop(tf.io.read_file(str(path)), image_size, resize).numpy()

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.export import attachments, calibration, interpreter
+from keras_roots.data import check_preprocessing
+from keras_roots.export import attachments, interpreter
 from keras_roots.requirements import require_extras
 
 # Where attachments begin; a file that was cut short within them has no archive's end.
@@ -56,7 +57,7 @@ class TFLiteClassifier:
         given, made = (_dictionary(metadata.get(name)) for name in ("input", "output"))
         self.preprocessing, self.resize = given.get("preprocessing"), given.get("resize")
         if self.preprocessing is not None:
-            calibration.check_preprocessing(self.preprocessing)
+            check_preprocessing(self.preprocessing)
         self.crops = given.get("crop_inside") is True
         self.shape = self._whole
         if self.crops:

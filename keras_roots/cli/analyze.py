@@ -128,7 +128,7 @@ def _prepared(arguments: argparse.Namespace):
     """For each network its name, its plan, and the images, of which there are enough."""
     from keras_roots import analysis
     from keras_roots.cli.models import load
-    from keras_roots.data.unlabelled import Images
+    from keras_roots.data import Images
 
     paths = [arguments.model] + ([arguments.beside] if arguments.beside else [])
     for path in paths:

@@ -101,8 +101,9 @@ def _add_data(command) -> None:
     command.add_argument(
         "--data",
         metavar="DIR_OR_NAME",
-        help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG; or the name of a data set "
-        "that tensorflow-datasets has prepared (default: that of the configuration)",
+        help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG, or of keras-roots arrays; "
+        "digits; or the name of a data set that tensorflow-datasets has prepared (default: that of "
+        "the configuration)",
     )
     command.add_argument(
         "--data-dir",
@@ -178,7 +179,7 @@ def _compress(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.learning_rate,
         preprocessing=arguments.preprocessing,
     )
-    is_folder = config.dataset == "folders"
+    is_folder = config.dataset in ("folders", "arrays")
     read = evaluation.labelled_images(
         Classifier(first, preprocessing=arguments.preprocessing),
         config.data_dir if is_folder else config.dataset,
@@ -191,7 +192,8 @@ def _compress(arguments: argparse.Namespace) -> int:
     )
     compressed = list(_named(arguments.model))
     # Of a folder, what tells it from others; tables and pictures are shown to others.
-    data = "/".join(Path(read.data).parts[-2:]) if is_folder else read.data
+    parts = Path(read.data).parts[-2:]
+    data = "/".join(parts) if config.dataset == "folders" else read.data
     try:
         results = job.compress(
             {name: networks[name] for name in compressed},
@@ -243,8 +245,8 @@ def _named(given: list[str], others: list[str] | None = None) -> dict[str, str]:
 
 def _config(arguments: argparse.Namespace, path: str, model):
     """The configuration of the training, or one for these data."""
-    from keras_roots.export.calibration import default_resize
-    from keras_roots.training.config import FOLDERS, Config, from_file, replaced
+    from keras_roots.data import default_resize, sources
+    from keras_roots.training.config import Config, from_file, replaced
 
     beside = Path(path).with_name("config.json")
     size = model.inputs[0].shape[1] if model.inputs else None
@@ -266,9 +268,7 @@ def _config(arguments: argparse.Namespace, path: str, model):
         )
     values: dict[str, object] = {}
     if arguments.data is not None:
-        is_folder = Path(arguments.data).expanduser().is_dir()
-        values["dataset"] = FOLDERS if is_folder else arguments.data
-        values["data_dir"] = arguments.data if is_folder else arguments.data_dir or ""
+        values["dataset"], values["data_dir"] = sources.named(arguments.data, arguments.data_dir)
     elif arguments.data_dir is not None:
         values["data_dir"] = arguments.data_dir
     if arguments.batch_size is not None:

@@ -100,8 +100,9 @@ def add_labelled_images(command) -> None:
         "--data",
         required=True,
         metavar="DIR_OR_NAME",
-        help="folder of <class>/*.JPEG, or of a split with such folders; or the name of a data set "
-        "that tensorflow-datasets has prepared, such as imagenet2012 or cifar10",
+        help="folder of <class>/*.JPEG, or of a split with such folders, or of keras-roots arrays; "
+        "digits; or the name of a data set that tensorflow-datasets has prepared, such as "
+        "imagenet2012 or cifar10",
     )
     command.add_argument(
         "--data-dir",

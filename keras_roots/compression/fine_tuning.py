@@ -18,11 +18,17 @@ from keras_roots.compression import resumable
 from keras_roots.compression.fast_convolutions import fast
 from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
-from keras_roots.data import input_pipeline, sources
-from keras_roots.export import calibration
+from keras_roots.data import (
+    Source,
+    check_preprocessing,
+    input_pipeline,
+    preprocessed,
+    sources,
+)
 from keras_roots.reporting import silent
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.training.config import Config, replaced
+from keras_roots.training.data import open_source
 from keras_roots.training.steps import inputs_and_targets, summed
 
 _GENTLER = 0.1
@@ -43,11 +49,11 @@ class FineTuning:
     """
 
     config: Config
-    source: sources.Source
+    source: Source
     preprocessing: str = "none"
 
     def __post_init__(self):
-        calibration.check_preprocessing(self.preprocessing)
+        check_preprocessing(self.preprocessing)
 
     @classmethod
     def of(
@@ -91,7 +97,7 @@ class FineTuning:
             },
         )
         input_pipeline.check(config, 1)
-        source = sources.open_source(config)
+        source = open_source(config)
         sources.check_readable(source)
         return cls(config, source, preprocessing)
 
@@ -151,7 +157,7 @@ class FineTuning:
 
     def inputs(self, images):
         """Images of 0 to 255 as the network takes them, of one batch."""
-        return calibration.preprocessed(images, self.preprocessing)
+        return preprocessed(images, self.preprocessing)
 
     def check_fits(self, model: keras.Model) -> None:
         """Raises a ValueError unless these are images and classes of the model's."""

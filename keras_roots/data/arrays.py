@@ -1,12 +1,18 @@
-"""Labelled images as `.npy` files, which need nothing but NumPy to be read.
+"""Labelled images in memory, and as `.npy` files, which need nothing but NumPy to be read.
 
-A folder of them has
+* digits: the 1,797 handwritten digits that scikit-learn carries (a copy of
+  the test set of UCI's "Optical Recognition of Handwritten Digits"), brought
+  from 8x8 to 32x32 pixels. Needs no network. One fifth is held out, drawn at
+  random class by class, so the same writers are in both parts.
+* cifar10: CIFAR-10 as tensorflow-datasets prepared it on disk.
+
+A folder of `.npy` files has
 
 * train_images.npy, test_images.npy: uint8 [examples, height, width, 3], 0-255;
 * train_labels.npy, test_labels.npy: integers [examples], from 0;
 * classes.txt: the name of each class, one a line;
 * about.json, which may be missing: "name", "mirror" and "background", as of
-  `data.LabelledImages`.
+  `LabelledImages`.
 
 An array may be cut, along its examples, in files that are called like
 train_images-00000-of-00004.npy, for places that take small files only.
@@ -14,20 +20,129 @@ train_images-00000-of-00004.npy, for places that take small files only.
     keras-roots arrays cifar10 cifar10-arrays --data-dir ~/tensorflow_datasets
 """
 
+import dataclasses
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_roots.data.labelled import LabelledImages
+from keras_roots.data import prepared
 from keras_roots.reporting import replacing_folder
+from keras_roots.requirements import require_extras
 
+DATASETS = ("digits", "cifar10")
 SHARD_BYTES = 48 * 2**20
 _CLASSES, _ABOUT = "classes.txt", "about.json"
 _SPLITS = ("train", "test")
+_SIZE = 32
+_HELD_OUT_DIGITS = 360
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImages:
+    """Images of one size with their classes, for training and held out.
+
+    Attributes:
+        name: of the data set.
+        train_images, test_images: uint8, [examples, height, width, 3], 0-255.
+        train_labels, test_labels: int64, [examples], from 0.
+        class_names: one for each label.
+        mirror: whether an image keeps its class when mirrored left to right.
+        background: what to pad images with, 0-255.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    mirror: bool
+    background: int
+
+    def take(self, examples: int) -> "LabelledImages":
+        """The same with at most so many training examples."""
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[:examples],
+            train_labels=self.train_labels[:examples],
+        )
+
+
+def load(name: str, data_dir: str | os.PathLike | None = None) -> LabelledImages:
+    """Loads a data set whole.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: where tensorflow-datasets keeps its data sets, for cifar10;
+            by default where it does so itself (TFDS_DATA_DIR, or
+            tensorflow_datasets in the home folder).
+
+    Raises:
+        ValueError: unknown name, `data_dir` given for digits, or files that
+            tensorflow-datasets cannot read.
+        FileNotFoundError: CIFAR-10 is not there; nothing is downloaded.
+        ModuleNotFoundError: the extra "datasets" is not installed.
+    """
+    if name == "digits":
+        if data_dir is not None:
+            raise ValueError("The digits come with scikit-learn: data_dir is for cifar10 only.")
+        return _digits()
+    if name == "cifar10":
+        return _cifar10(data_dir)
+    raise ValueError(f"Expected a data set of: {', '.join(DATASETS)}. Received: {name!r}")
+
+
+def _digits() -> LabelledImages:
+    require_extras("The digits", {"sklearn": "datasets"})
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    grey = digits.images.astype(np.float32)[..., np.newaxis] * (255 / 16)
+    grey = keras.ops.image.resize(
+        grey, (_SIZE, _SIZE), interpolation="bilinear", data_format="channels_last"
+    )
+    grey = np.rint(keras.ops.convert_to_numpy(grey)).astype(np.uint8)
+    images = np.repeat(grey, 3, axis=-1)
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images,
+        digits.target.astype(np.int64),
+        test_size=_HELD_OUT_DIGITS,
+        stratify=digits.target,
+        random_state=0,
+    )
+    return LabelledImages(
+        "digits",
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        class_names=tuple("0123456789"),
+        mirror=False,
+        background=0,
+    )
+
+
+def _cifar10(data_dir: str | os.PathLike | None) -> LabelledImages:
+    data = prepared.Prepared("cifar10", data_dir, in_memory=True)
+    (names, train), (_, test) = (data.split(name) for name in _SPLITS)
+    if train.images.shape[1:] != (_SIZE, _SIZE, 3):
+        raise ValueError(f"{data.name} is no CIFAR-10: its images are {train.images.shape[1:]}")
+    return LabelledImages(
+        "cifar10",
+        train.images,
+        train.labels,
+        test.images,
+        test.labels,
+        class_names=names,
+        mirror=True,
+        background=round(train.images.mean()),
+    )
 
 
 def write(
@@ -100,33 +215,49 @@ def read(folder: str | os.PathLike) -> LabelledImages:
     return LabelledImages(**held, class_names=names, **about)
 
 
+def is_one(folder: Path) -> bool:
+    """Whether a folder is one of arrays."""
+    return any(folder.glob("train_images*.npy"))
+
+
 def check(images: LabelledImages) -> None:
     """Raises a ValueError unless shapes, types and labels are as they should be."""
     for split in _SPLITS:
         pixels, labels = getattr(images, f"{split}_images"), getattr(images, f"{split}_labels")
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(
-                f"Expected {split}_images as uint8 [examples, height, width, 3], of 0 to 255. "
-                f"Received: {pixels.dtype} {list(pixels.shape)}"
-            )
-        if 0 in pixels.shape:
-            raise ValueError(f"There are no {split}_images: their shape is {list(pixels.shape)}")
-        if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
-            raise ValueError(
-                f"Expected {split}_labels as integers, [{len(pixels)}], one for each image. "
-                f"Received: {labels.dtype} {list(labels.shape)}"
-            )
-        classes = len(images.class_names)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"Expected {split}_labels from 0 to {classes - 1}, of {classes} classes. "
-                f"Received: {labels.min()} to {labels.max()}"
-            )
+        check_labelled(pixels, labels, len(images.class_names), prefix=f"{split}_")
     if images.train_images.shape[1:] != images.test_images.shape[1:]:
         raise ValueError(
             f"Expected images of one size. Those to train on are "
             f"{list(images.train_images.shape[1:])}, those to test on "
             f"{list(images.test_images.shape[1:])}"
+        )
+
+
+def check_labelled(
+    images: np.ndarray, labels: np.ndarray, classes: int, *, prefix: str = ""
+) -> None:
+    """Raises a ValueError unless they are images and their labels; see `LabelledImages`.
+
+    Args:
+        prefix: of the arrays' names.
+    """
+    shape = list(images.shape)
+    if images.dtype != np.uint8 or images.ndim != 4 or shape[-1] != 3:
+        raise ValueError(
+            f"Expected {prefix}images as uint8 [examples, height, width, 3], of 0 to 255. "
+            f"Received: {images.dtype} {shape}"
+        )
+    if 0 in shape:
+        raise ValueError(f"There are no {prefix}images: their shape is {shape}")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"Expected {prefix}labels as integers, [{len(images)}], one for each image. "
+            f"Received: {labels.dtype} {list(labels.shape)}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Expected {prefix}labels from 0 to {classes - 1}, of {classes} classes. "
+            f"Received: {labels.min()} to {labels.max()}"
         )
 
 

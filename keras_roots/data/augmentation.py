@@ -18,7 +18,7 @@ from typing import Any
 
 import keras
 
-from keras_roots.training.config import Config
+from keras_roots.data.settings import Settings
 
 # Examples are mixed with those of their group, so that who is mixed with whom does not depend on
 # how many replicas there are. A replica's part of a batch is some groups.
@@ -38,7 +38,7 @@ _ORDERS = tuple(itertools.permutations(range(3)))
 UNIFORMS = 11
 
 
-def drawn(uniforms, config: Config) -> dict[str, Any]:
+def drawn(uniforms, config: Settings) -> dict[str, Any]:
     """What numbers from 0 to 1, [examples, UNIFORMS], decide of mirroring and colours."""
     import tensorflow as tf
 
@@ -105,7 +105,7 @@ def _recoloured(images, numbers: dict[str, Any]):
     return tf.reshape(pixels, shape)
 
 
-def mixing_layers(config: Config) -> dict[str, Any]:
+def mixing_layers(config: Settings) -> dict[str, Any]:
     """Keras's layers that a configuration asks for, by "mixup" and "cutmix".
 
     Raises:
@@ -170,7 +170,7 @@ def mixed(images, targets, batch: dict[str, Any]):
     )
 
 
-def rand_augment(config: Config):
+def rand_augment(config: Settings):
     """A function of an image, uint8, and two int64 of seed; or None.
 
     Raises:

@@ -1,11 +1,16 @@
-"""From the content of an image file to pixels of one size.
+"""From the content of an image file to pixels of one size, and to what a model takes.
 
 Only that part of a JPEG is decoded which is cropped. Grayscale, CMYK, PNG, GIF
 and BMP are read whatever the file is called.
 """
 
+import os
 from collections.abc import Callable
 
+import keras
+import numpy as np
+
+PREPROCESSING = ("none", "torch", "caffe", "tf")
 ATTEMPTS = 10  # To draw a rectangle that lies within the image.
 
 _JPEG = (b"\xff\xd8\xff", b"\xff\xd9")
@@ -82,8 +87,9 @@ def cropped(content, box_of: Callable, image_size: int, *, is_jpeg: bool | None 
     """The part of an image that `box_of` its shape names, resized (bilinear).
 
     Args:
-        content: of the file, a string tensor.
-        is_jpeg: whether it is a JPEG, where that is known.
+        content: of the file, a string tensor; or the image itself, uint8
+            [height, width, 3].
+        is_jpeg: whether the file is a JPEG, where that is known.
 
     Returns:
         uint8 [image_size, image_size, 3].
@@ -97,12 +103,17 @@ def cropped(content, box_of: Callable, image_size: int, *, is_jpeg: bool | None 
         box = box_of(tf.io.extract_jpeg_shape(content))
         return tf.io.decode_and_crop_jpeg(content, box, channels=3)
 
-    def part_of_other():
-        image = tf.io.decode_image(content, channels=3, expand_animations=False)
+    def part_of(image):
         box = box_of(tf.shape(image))
         return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], 3])
 
-    if is_jpeg is None:
+    def part_of_other():
+        return part_of(tf.io.decode_image(content, channels=3, expand_animations=False))
+
+    content = tf.convert_to_tensor(content)
+    if content.dtype == tf.uint8:
+        image = part_of(content)
+    elif is_jpeg is None:
         image = tf.cond(_begins(content, _JPEG[0]), part_of_jpeg, part_of_other)
     else:
         image = part_of_jpeg() if is_jpeg else part_of_other()
@@ -112,6 +123,24 @@ def cropped(content, box_of: Callable, image_size: int, *, is_jpeg: bool | None 
         images=image[tf.newaxis], size=size, half_pixel_centers=True
     )
     return tf.ensure_shape(tf.cast(resized[0] + 0.5, tf.uint8), [*size, 3])
+
+
+def centre_crop(content, image_size: int, resize: int, *, is_jpeg: bool | None = None):
+    """`cropped` to the box of `centre_box`."""
+    return cropped(
+        content, lambda shape: centre_box(shape, image_size, resize), image_size, is_jpeg=is_jpeg
+    )
+
+
+def require_readable(path: str | os.PathLike) -> None:
+    """Raises a ValueError unless a file is an image, and a whole one."""
+    import tensorflow as tf
+
+    try:
+        tf.io.decode_image(tf.io.read_file(str(path)), channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error.message).split())
+        raise ValueError(f"'{path}' cannot be read as an image: {reason}") from error
 
 
 def or_blank(
@@ -177,3 +206,54 @@ def _ends(content, bytes_: bytes):
 
     begin = tf.maximum(tf.strings.length(content) - len(bytes_), 0)
     return tf.strings.substr(content, begin, len(bytes_)) == bytes_
+
+
+def default_resize(image_size: int) -> int:
+    """The shorter side in pixels before a crop, 256 for 224; small images are not cropped."""
+    return image_size if image_size < 64 else round(image_size * 256 / 224)
+
+
+def checked_resize(image_size: int, resize: int | None) -> int:
+    """The given one, or the default.
+
+    Raises:
+        ValueError: it is smaller than the image size.
+    """
+    resize = default_resize(image_size) if resize is None else resize
+    if resize < image_size:
+        raise ValueError(
+            f"Expected resize of the image size ({image_size}) or more. Received: {resize}"
+        )
+    return resize
+
+
+def check_channels(preprocessing: str, channels: int) -> None:
+    """Raises a ValueError if it is of colours and there are none."""
+    if channels == 1 and preprocessing in ("torch", "caffe"):
+        raise ValueError(
+            f"The preprocessing {preprocessing!r} is of colours; the model takes one channel."
+        )
+
+
+def check_preprocessing(preprocessing: str) -> None:
+    """Raises a ValueError unless it is one of `PREPROCESSING`."""
+    if preprocessing not in PREPROCESSING:
+        raise ValueError(
+            f"Expected preprocessing as one of: {', '.join(PREPROCESSING)}. "
+            f"Received: {preprocessing!r}"
+        )
+
+
+def preprocessed(pixels: np.ndarray, preprocessing: str) -> np.ndarray:
+    """Images of 0 to 255, [..., channels], as a model takes them; may change those of floats.
+
+    Returns:
+        float32; of "none" the same.
+    """
+    if preprocessing == "none":
+        return pixels
+    if isinstance(pixels, np.ndarray):
+        pixels = pixels.astype(np.float32, copy=False)
+    return keras.applications.imagenet_utils.preprocess_input(
+        pixels, data_format="channels_last", mode=preprocessing
+    )

@@ -14,27 +14,31 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_roots.data import augmentation, images
-from keras_roots.data.sources import Source, Split
-from keras_roots.training.config import Config
+from keras_roots.data.settings import Crops, Settings
+from keras_roots.data.split import Source, Split
 
 _PREFETCHED_BATCHES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which part of each batch an input pipeline makes.
+    """Which part of each batch an input pipeline makes, and how.
 
     Attributes:
         replicas: over all pipelines; each takes an equal share of a batch.
         pipelines, index: how many pipelines there are, and which one this is.
+        careful: try each image; see `images.or_blank`.
+        bad: numbers of examples that are known to be unreadable.
     """
 
     replicas: int = 1
     pipelines: int = 1
     index: int = 0
+    careful: bool = False
+    bad: frozenset[int] = frozenset()
 
 
-def check(config: Config, replicas: int) -> None:
+def check(config: Settings, replicas: int) -> None:
     """Raises a ValueError if a batch does not fall into equal parts."""
     parts = replicas * config.accumulation
     if config.batch_size % parts:
@@ -55,26 +59,13 @@ def check(config: Config, replicas: int) -> None:
         )
 
 
-def steps_until(epoch: int, config: Config, split: Split) -> int:
+def steps_until(epoch: int, config: Crops, split: Split) -> int:
     """The number of updates after which `epoch` epochs have been seen whole."""
     return -(-epoch * split.size // config.batch_size)
 
 
-def train_batches(
-    config: Config,
-    split: Split,
-    first: int,
-    last: int,
-    share: Share,
-    *,
-    careful: bool = False,
-    bad: frozenset[int] = frozenset(),
-):
+def train_batches(config: Settings, split: Split, first: int, last: int, share: Share):
     """The batches of one replica after the other, of updates `first` to before `last`.
-
-    Args:
-        careful: try each image; see `images.or_blank`.
-        bad: numbers of examples that are known to be unreadable.
 
     Returns:
         A tf.data.Dataset of dictionaries: images, uint8 [n, size, size, 3];
@@ -104,7 +95,7 @@ def train_batches(
             image = _cropped(content, config, of_crop, is_jpeg)
             return image if transform is None else transform(image, seed)
 
-        found = _element(split, number, image_of, config, careful=careful, bad=bad)
+        found = _element(split, number, image_of, config.image_size, share)
         return {**found, "uniforms": of_colours}
 
     starts = _starts(first, last, config.batch_size, share)
@@ -116,14 +107,7 @@ def train_batches(
     return batches.prefetch(_PREFETCHED_BATCHES)
 
 
-def validation_batches(
-    config: Config,
-    split: Split,
-    share: Share,
-    *,
-    careful: bool = False,
-    bad: frozenset[int] = frozenset(),
-):
+def validation_batches(config: Crops, split: Split, share: Share):
     """The same of a split's centre crops, in order; each example once.
 
     What fills up the last batch has weight 0.
@@ -136,16 +120,10 @@ def validation_batches(
         return tf.minimum(positions, split.size - 1), positions >= split.size
 
     def centre_of(content, is_jpeg):
-        size = config.image_size
-        return images.cropped(
-            content,
-            lambda shape: images.centre_box(shape, size, config.resize),
-            size,
-            is_jpeg=is_jpeg,
-        )
+        return images.centre_crop(content, config.image_size, config.resize, is_jpeg=is_jpeg)
 
     def element(number, is_filler):
-        found = _element(split, number, centre_of, config, careful=careful, bad=bad)
+        found = _element(split, number, centre_of, config.image_size, share)
         found["examples"] = tf.where(is_filler, tf.constant(-1, tf.int64), number)
         found["weights"] = tf.where(is_filler, 0.0, found["weights"])
         return found
@@ -159,7 +137,7 @@ class Batches:
 
     Args:
         strategy: of tf.distribute.
-        make: function of (first update, share, careful=, bad=) to a dataset.
+        make: function of (first update, share) to a dataset.
         first: the update to begin at.
     """
 
@@ -191,21 +169,21 @@ class Batches:
                 self._careful, self._iterator = True, None
                 continue
             self._next += 1
-            if self._careful:
-                self._remember_bad(batch)
+            if self._careful:  # The others need not be tried from here on.
+                self._bad |= set(unread(self._strategy, batch))
+                self._careful, self._iterator = False, None
             return batch
-
-    def _remember_bad(self, batch) -> None:
-        """So that the others need not be tried from here on."""
-        self._bad |= set(unread(self._strategy, batch))
-        self._careful, self._iterator = False, None
 
     def _distributed(self) -> Iterator:
         def of_pipeline(context):
             share = Share(
-                context.num_replicas_in_sync, context.num_input_pipelines, context.input_pipeline_id
+                context.num_replicas_in_sync,
+                context.num_input_pipelines,
+                context.input_pipeline_id,
+                self._careful,
+                self._bad,
             )
-            return self._make(self._next, share, careful=self._careful, bad=self._bad)
+            return self._make(self._next, share)
 
         return iter(self._strategy.distribute_datasets_from_function(of_pipeline))
 
@@ -219,21 +197,21 @@ def unread(strategy, batch) -> list[int]:
     return [int(n) for e, w in pairs for n in e.numpy()[w.numpy() == 0] if n >= 0]
 
 
-def training(strategy, config: Config, source: Source, first: int, last: int) -> Batches:
+def training(strategy, config: Settings, source: Source, first: int, last: int) -> Batches:
     """The batches to train on, of updates `first` to before `last`."""
 
-    def make(first: int, share: Share, **how):
-        return train_batches(config, source.train, first, last, share, **how)
+    def make(first: int, share: Share):
+        return train_batches(config, source.train, first, last, share)
 
     return Batches(strategy, make, first)
 
 
-def validation(strategy, config: Config, split: Split) -> Batches:
+def validation(strategy, config: Crops, split: Split) -> Batches:
     """The batches to evaluate on."""
 
-    def make(first: int, share: Share, **how):
+    def make(first: int, share: Share):
         local = share.replicas // share.pipelines
-        return validation_batches(config, split, share, **how).skip(first * local)
+        return validation_batches(config, split, share).skip(first * local)
 
     return Batches(strategy, make)
 
@@ -270,7 +248,7 @@ def _batches(starts, each: int, examples_at: Callable, element: Callable):
     return elements.batch(each, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _mixing(starts, each: int, config: Config, layers: dict):
+def _mixing(starts, each: int, config: Settings, layers: dict):
     import tensorflow as tf
 
     def of_group(position):
@@ -295,27 +273,20 @@ def _plain(function: Callable) -> Callable:
     return tf.autograph.experimental.do_not_convert(function)
 
 
-def _element(
-    split: Split,
-    number,
-    image_of: Callable,
-    config: Config,
-    *,
-    careful: bool,
-    bad: frozenset[int],
-) -> dict:
+def _element(split: Split, number, image_of: Callable, image_size: int, share: Share) -> dict:
     import tensorflow as tf
 
-    if split.pixels:
+    if split.pixels or split.arrays is not None:
         image, label = split.read(number)
+        image = image if split.pixels else image_of(image, None)
         readable = tf.constant(True)
     else:
         image, label, readable = images.or_blank(
             lambda: split.read(number),
             image_of,
-            config.image_size,
-            careful=careful,
-            is_bad=tf.reduce_any(number == tf.constant(sorted(bad), tf.int64)) if bad else None,
+            image_size,
+            careful=share.careful,
+            is_bad=tf.reduce_any(number == sorted(share.bad)) if share.bad else None,
         )
     return {
         "images": image,
@@ -325,7 +296,7 @@ def _element(
     }
 
 
-def box(shape, config: Config, uniforms):
+def box(shape, config: Settings, uniforms):
     """What is cropped of an image to train on, [y, x, height, width].
 
     Args:
@@ -339,7 +310,7 @@ def box(shape, config: Config, uniforms):
     return images.random_box(shape, config.image_size, config.resize, uniforms[:2])
 
 
-def _cropped(content, config: Config, uniforms, is_jpeg: bool | None):
+def _cropped(content, config: Settings, uniforms, is_jpeg: bool | None):
     import tensorflow as tf
 
     size, pad = config.image_size, config.padding

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-PREPROCESSING = ("none", "torch", "caffe", "tf")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+from keras_roots.data import check_channels, check_preprocessing, preprocessed, sources
+from keras_roots.data import images as image_files
 
 
 def require_images(folder: str | os.PathLike) -> None:
@@ -20,8 +20,8 @@ def require_images(folder: str | os.PathLike) -> None:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"There is no folder of images '{folder}'.")
-    if not any(path.suffix.lower() in _SUFFIXES for path in Path(folder).rglob("*")):
-        raise ValueError(f"There are no images in '{folder}': {', '.join(_SUFFIXES)}")
+    if not any(path.suffix.lower() in sources.SUFFIXES for path in Path(folder).rglob("*")):
+        raise ValueError(f"There are no images in '{folder}': {', '.join(sources.SUFFIXES)}")
 
 
 def load_images(
@@ -71,22 +71,12 @@ def load_images(
         ).take(count)
         pixels = np.stack([image.numpy() for image in images]).astype(np.float32)
     except Exception as error:  # TensorFlow's errors of decoding are many.
-        reason = _unreadable(folder) or next(iter(str(error).splitlines()), type(error).__name__)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.suffix.lower() in sources.SUFFIXES:
+                image_files.require_readable(path)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"The images in '{folder}' cannot be read: {reason}") from error
     return preprocessed(pixels, preprocessing)
-
-
-def _unreadable(folder: str | os.PathLike) -> str | None:
-    """The first image that cannot be decoded, in words."""
-    import tensorflow as tf
-
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in _SUFFIXES:
-            try:
-                tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
-            except (tf.errors.OpError, OSError):
-                return f"'{path}' is no image, or broken"
-    return None
 
 
 def sample_photographs(shape: tuple[int, ...], count: int) -> np.ndarray | None:
@@ -115,34 +105,3 @@ def sample_photographs(shape: tuple[int, ...], count: int) -> np.ndarray | None:
             crop = crop.mean(axis=-1, keepdims=True)
         images.append(tf.image.resize(crop, (height, width)).numpy())
     return np.stack(images)
-
-
-def default_resize(image_size: int) -> int:
-    """The shorter side in pixels before a crop, 256 for 224; small images are not cropped."""
-    return image_size if image_size < 64 else round(image_size * 256 / 224)
-
-
-def check_channels(preprocessing: str, channels: int) -> None:
-    """Raises a ValueError if it is of colours and there are none."""
-    if channels == 1 and preprocessing in ("torch", "caffe"):
-        raise ValueError(
-            f"The preprocessing {preprocessing!r} is of colours; the model takes one channel."
-        )
-
-
-def check_preprocessing(preprocessing: str) -> None:
-    """Raises a ValueError unless it is one of `PREPROCESSING`."""
-    if preprocessing not in PREPROCESSING:
-        raise ValueError(
-            f"Expected preprocessing as one of: {', '.join(PREPROCESSING)}. "
-            f"Received: {preprocessing!r}"
-        )
-
-
-def preprocessed(pixels: np.ndarray, preprocessing: str) -> np.ndarray:
-    """Float32 images of 0 to 255, [..., channels], as a model takes them; may change them."""
-    if preprocessing == "none":
-        return pixels
-    return keras.applications.imagenet_utils.preprocess_input(
-        pixels, data_format="channels_last", mode=preprocessing
-    )

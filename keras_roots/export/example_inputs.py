@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_roots.data import preprocessed
 from keras_roots.export import calibration
 from keras_roots.export.preprocessing import Preprocessing
 
@@ -20,7 +21,7 @@ def example_inputs(
         shape = preprocessing.input_shape(shapes[0])
         images = calibration.sample_photographs(shape, count)
         if images is not None:
-            images = calibration.preprocessed(images, preprocessing.to_caller())
+            images = preprocessed(images, preprocessing.to_caller())
             return [images], "parts of two photographs"
         if preprocessing.inside:
             images = np.random.default_rng(0).uniform(0, 255, size=(count, *shape))

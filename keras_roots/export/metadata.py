@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_roots.cost import cost
+from keras_roots.data import default_resize
 from keras_roots.export.artifact import Comparison
-from keras_roots.export.calibration import default_resize
 from keras_roots.export.exportable import Exportable
 from keras_roots.timing.measure import versions
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.export import calibration
+from keras_roots.data import check_channels, check_preprocessing, default_resize, preprocessed
 from keras_roots.export.inference_graph import Convolution, InferenceGraph, Step
 
 
@@ -38,7 +38,7 @@ class Preprocessing:
     resize: int | None = None
 
     def __post_init__(self):
-        calibration.check_preprocessing(self.mode)
+        check_preprocessing(self.mode)
         if self.source_size is not None and not self.inside:
             raise ValueError("Images of another size need the preprocessing inside: inside=True")
         if self.source_size is not None and min(self.source_size) < 1:
@@ -91,7 +91,7 @@ def apply(images: np.ndarray, preprocessing: Preprocessing, shape: tuple[int, ..
         return images
     if preprocessing.source_size is not None:
         images = np.asarray(_crop(shape, preprocessing.source_size, preprocessing.resize)(images))
-    return calibration.preprocessed(np.array(images, np.float32), preprocessing.mode)
+    return preprocessed(np.array(images, np.float32), preprocessing.mode)
 
 
 def _image_shape(graph: InferenceGraph) -> tuple[int, int, int]:
@@ -107,9 +107,9 @@ def _image_shape(graph: InferenceGraph) -> tuple[int, int, int]:
 def _normalization(mode: str, shape: tuple[int, int, int]) -> Convolution:
     """As it is linear, it is known from what it makes of black and of each colour."""
     channels = shape[-1]
-    calibration.check_channels(mode, channels)
+    check_channels(mode, channels)
     colours = np.concatenate([np.zeros((1, channels)), 255 * np.eye(channels)]).astype(np.float32)
-    black, *others = calibration.preprocessed(colours, mode).astype(np.float64)
+    black, *others = preprocessed(colours, mode).astype(np.float64)
     kernel = (np.stack(others) - black) / 255
     return Convolution(
         kernel=kernel[np.newaxis, np.newaxis].astype(np.float32),
@@ -141,11 +141,11 @@ class _Crop:
 
 
 def _crop(shape: tuple, source_size: tuple[int, int], resize: int | None) -> _Crop:
-    """At the centre, as `training.images.centre_box` has it."""
+    """At the centre, as `data.images.centre_box` has it."""
     height, width, _ = shape
     if height != width:
         raise ValueError(f"A crop is for a model of square images. Received: one of {shape}")
-    resize = calibration.default_resize(height) if resize is None else resize
+    resize = default_resize(height) if resize is None else resize
     side = max(1, round(min(source_size) * height / resize))
     top, left = ((length - side) // 2 for length in source_size)
     return _Crop((top, left, side, side), (height, width))

@@ -27,9 +27,10 @@ def check(configs: dict[str, str]) -> int:
     from keras_roots.data import input_pipeline, sources
     from keras_roots.training import network
     from keras_roots.training.config import from_json
+    from keras_roots.training.data import open_source
 
     parsed = {name: from_json(text) for name, text in configs.items()}
-    source = sources.open_source(next(iter(parsed.values())))
+    source = open_source(next(iter(parsed.values())))
     sources.check_readable(source)
     counts = {}
     for name, config in parsed.items():

@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_roots import topology
-
-SYNTHETIC = "synthetic"
-FOLDERS = "folders"
-ARRAYS = "arrays"
+from keras_roots.data import sources
 
 
 def _field(default: Any, help: str, *, choices: tuple = (), how_only: bool = False):  # noqa: A002
@@ -64,10 +61,11 @@ class Config:
     std: tuple[float, ...] = _field((58.395, 57.12, 57.375), "by which the differences are divided")
 
     dataset: str = _field(
-        FOLDERS,
+        sources.FOLDERS,
         "folders: DATA_DIR/<split>/<class>/*.JPEG; arrays: .npy files in DATA_DIR, as keras-roots "
-        "arrays writes them; synthetic: random pixels, for throughput; or the name of a data set "
-        "that tensorflow-datasets has prepared, such as imagenet2012, imagenette or cifar10",
+        "arrays writes them; digits: those of scikit-learn; synthetic: random pixels, for "
+        "throughput; or the name of a data set that tensorflow-datasets has prepared, such as "
+        "imagenet2012, imagenette or cifar10",
     )
     data_dir: str = _field(
         "", "folder of the data (default: where tensorflow-datasets keeps its own)", how_only=True

@@ -7,11 +7,12 @@ from pathlib import Path
 import keras
 
 from keras_roots.cost import cost
-from keras_roots.data import input_pipeline, sources
+from keras_roots.data import Source, input_pipeline, sources
 from keras_roots.reporting import Table, require_writable
 from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import network, plan, strategies, workdir
 from keras_roots.training.config import Config
+from keras_roots.training.data import open_source
 
 _BATCHES = 2
 
@@ -30,7 +31,7 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     on_jax = keras.backend.backend() == "jax"
     replicas = 1 if on_jax else strategies.replicas(config)
     input_pipeline.check(config, replicas)
-    source = sources.open_source(config)
+    source = open_source(config)
     begun = workdir.check(folder, config, source)
     require_writable(folder)
     sources.check_readable(source)
@@ -66,11 +67,11 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
     report("\nNothing was trained (--dry_run).")
 
 
-def _input_in_words(config: Config, source: sources.Source, replicas: int) -> str:
+def _input_in_words(config: Config, source: Source, replicas: int) -> str:
     """Some batches, read as in training."""
     started = time.perf_counter()
-    share = input_pipeline.Share(replicas=replicas)
-    batches = input_pipeline.train_batches(config, source.train, 0, _BATCHES, share, careful=True)
+    share = input_pipeline.Share(replicas=replicas, careful=True)
+    batches = input_pipeline.train_batches(config, source.train, 0, _BATCHES, share)
     unread = []
     images = 0
     for batch in batches.take(_BATCHES):
@@ -83,7 +84,7 @@ def _input_in_words(config: Config, source: sources.Source, replicas: int) -> st
     return words + (f", but {len(unread)} of them, such as {unread[0]}" if unread else "")
 
 
-def _input_of_jax(source: sources.Source) -> str:
+def _input_of_jax(source: Source) -> str:
     needed = sum(split.images.nbytes for split in (source.train, source.validation))
     return f"Input: all images in the device's memory, {needed / 1e9:.2f} GB"
 

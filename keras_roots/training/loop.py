@@ -24,12 +24,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.data import input_pipeline, sources
+from keras_roots.data import Source, Split, input_pipeline, sources
 from keras_roots.reporting import Progress, results_folder, silent
 from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
+from keras_roots.training.data import open_source
 from keras_roots.training.run import VALIDATION, DivergedError, Interrupted, Run
 from keras_roots.training.steps import SUMS, Steps
 
@@ -70,7 +71,7 @@ def train_and_evaluate(
     if keras.backend.backend() == "jax":
         from keras_roots.training.on_jax.loop import JaxRun, require_memory
 
-        source = sources.open_source(config)
+        source = open_source(config)
         require_memory(source)
         return _alone(config, folder, source, lambda: JaxRun(config, folder, source, report))
     strategy = strategies.make(config)  # Before TensorFlow does anything else.
@@ -79,7 +80,7 @@ def train_and_evaluate(
 
         tf.config.experimental.enable_op_determinism()
     input_pipeline.check(config, strategy.num_replicas_in_sync)
-    source = sources.open_source(config)
+    source = open_source(config)
     if not strategies.is_chief(strategy):
         if workdir.has_begun(folder):
             workdir.check(folder, config, source)  # As the chief does.
@@ -87,9 +88,7 @@ def train_and_evaluate(
     return _alone(config, folder, source, lambda: _Run(config, folder, strategy, source, report))
 
 
-def _alone(
-    config: Config, folder: Path, source: sources.Source, make: Callable[[], Run]
-) -> dict[str, Any]:
+def _alone(config: Config, folder: Path, source: Source, make: Callable[[], Run]) -> dict[str, Any]:
     """A run to its end, in a work directory of its own."""
     begun = workdir.check(folder, config, source)
     sources.check_readable(source)
@@ -105,7 +104,7 @@ class _Run(Run):
     steps: Steps
     state: Checkpoints
 
-    def __init__(self, config: Config, folder: Path, strategy, source: sources.Source, report):
+    def __init__(self, config: Config, folder: Path, strategy, source: Source, report):
         super().__init__(config, folder, source, report, chief=strategies.is_chief(strategy))
         self.strategy = strategy
         with strategy.scope():
@@ -181,7 +180,7 @@ class _Run(Run):
         with tf.device("CPU"):  # Else it would wait for the update under way on a GPU.
             return super()._learning_rate(step)
 
-    def _note_unread(self, batch, split: sources.Split) -> None:
+    def _note_unread(self, batch, split: Split) -> None:
         for number in input_pipeline.unread(self.strategy, batch):
             name = split.describe(number)
             self.results.add_unread(name)

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 
 from keras_roots.cost import cost
-from keras_roots.data import input_pipeline
-from keras_roots.data.sources import Source
+from keras_roots.data import Source, input_pipeline
 from keras_roots.training import optimization
 from keras_roots.training.config import Config
 from keras_roots.training.history import can_plot

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 import keras
 import numpy as np
 
-from keras_roots.data import input_pipeline, sources
+from keras_roots.data import Source, input_pipeline
 from keras_roots.reporting import Progress, duration
 from keras_roots.timing.measure import conditions
 from keras_roots.training import network, optimization, plan
@@ -77,7 +77,7 @@ class Run(abc.ABC):
     state: State
 
     def __init__(
-        self, config: Config, folder: Path, source: sources.Source, report: Callable, *, chief: bool
+        self, config: Config, folder: Path, source: Source, report: Callable, *, chief: bool
     ):
         self.config, self.folder, self.source = config, folder, source
         self.report, self.chief = report, chief

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_roots.data.sources import Source
+from keras_roots.data import Source
 from keras_roots.reporting import write_json, write_text
 from keras_roots.training.config import Config, from_file
 

@@ -4,7 +4,7 @@ import pytest
 
 from keras_roots.classify.classifier import Classifier
 from keras_roots.cli import main
-from keras_roots.export.calibration import default_resize
+from keras_roots.data import default_resize
 from tests.colour_models import (
     COLOURS,
     SIZE,

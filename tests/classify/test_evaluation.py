@@ -1,5 +1,4 @@
 import csv
-import math
 import re
 import shutil
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from keras_roots.classify.classifier import Classifier
 from keras_roots.classify.evaluation import evaluate
 from keras_roots.cli import main
+from keras_roots.data import LabelledImages, arrays
 from tests.colour_models import (
     COLOURS,
     NAMES,
@@ -138,15 +138,18 @@ def test_a_prepared_data_set(tmp_path, capsys, files):
     assert "without a label" in one_line(capsys)
 
 
-def test_progress_is_reported_now_and_then(tmp_path, monkeypatch):
-    classifier, lines = Classifier(largest_colour()), []
-    data = colour_folders(tmp_path)
-    monkeypatch.setattr("keras_roots.classify.evaluation._SECONDS_PER_LINE", math.inf)
-    evaluate(classifier, data, batch_size=3, report=lines.append)
-    assert lines == []
-    monkeypatch.setattr("keras_roots.classify.evaluation._SECONDS_PER_LINE", 0)
-    evaluate(classifier, data, batch_size=3, report=lines.append)
-    assert lines == ["3 of 7 images", "6 of 7 images", "7 of 7 images"]
+def test_a_folder_of_arrays(files, tmp_path, capsys):
+    colours = np.array([COLOURS[name] for name in ("red", "blue", "blue", "green")], np.uint8)
+    images = np.broadcast_to(colours[:, np.newaxis, np.newaxis], (4, SIZE, SIZE, 3))
+    labels = np.array([2, 0, 1, 1])
+    folder = arrays.write(
+        tmp_path / "arrays",
+        LabelledImages("four", images, labels, images, labels, tuple(NAMES), False, 0),
+    )
+    assert main(["evaluate", str(files / "model.keras"), "--data", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "four test: 4 images of 3 classes" in out
+    assert "75.00" in out
 
 
 def test_unreadable_images_are_left_out_counted_and_named(files, tmp_path, capsys):
@@ -169,14 +172,6 @@ def test_unreadable_images_are_left_out_counted_and_named(files, tmp_path, capsy
     assert captured.err.count("bad") == 10
     assert "and 3 more" in captured.err
     assert "7 images of 3 classes" in captured.out
-
-
-def test_when_no_image_can_be_read(tmp_path):
-    for name in NAMES:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "bad.JPEG").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="None of the 3 images .* such as .*bad.JPEG"):
-        evaluate(Classifier(largest_colour()), tmp_path)
 
 
 def test_other_classes_than_the_models(files, tmp_path, capsys):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.classify.classifier import Classifier, checked_resize
+from keras_roots.classify.classifier import Classifier, resize_of
 from keras_roots.cli import main
 from keras_roots.export import Preprocessing, attachments, export_tflite
 from keras_roots.export.convert import convert
@@ -105,7 +105,7 @@ def test_what_the_metadata_say_of_images(bare, tmp_path, capsys):
     classifier = Classifier(path)
     expected = Classifier(largest_colour(), preprocessing="caffe")(IMAGES)
     np.testing.assert_allclose(classifier(IMAGES), expected, atol=1e-5)
-    assert (checked_resize(classifier, None), checked_resize(classifier, 17)) == (20, 17)
+    assert (resize_of(classifier, None), resize_of(classifier, 17)) == (20, 17)
     Classifier(path, preprocessing="caffe")
     assert main(["predict", str(path), ".", "--preprocessing", "torch"]) == 2
     assert "images of the preprocessing 'caffe'. Received: 'torch'" in one_line(capsys)

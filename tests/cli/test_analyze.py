@@ -1,4 +1,4 @@
-"""`keras-roots analyze`, and the images that it reads."""
+"""`keras-roots analyze`."""
 
 import csv
 
@@ -8,9 +8,9 @@ import pytest
 
 from keras_roots import analysis
 from keras_roots.cli import main
-from keras_roots.data.unlabelled import Images
+from keras_roots.data import Images
 from keras_roots.layers import GroupedConv2D
-from tests.colour_models import COLOURS, colour_folders, one_line
+from tests.colour_models import one_line
 from tests.sample_images import photograph_folders
 
 SIZE = 16
@@ -49,36 +49,6 @@ def save_models(tmp_path_factory):
 @pytest.fixture(scope="module", name="data")
 def save_images(tmp_path_factory):
     return photograph_folders(tmp_path_factory.mktemp("data"), classes=2, train=1, validation=6)
-
-
-def test_images_are_read_without_labels(tmp_path):
-    data = colour_folders(tmp_path)
-    (tmp_path / "green" / "bad.JPEG").write_bytes(b"no image")
-    (tmp_path / "notes.txt").write_text("no image")
-    read = Images(data, SIZE, batch_size=3)
-    assert (read.size, read.name) == (8, f"{data.parent.name}/{data.name}")
-    for _ in range(2):  # It can be read again.
-        batches = list(read)
-        assert [len(batch) for batch in batches] == [3, 2, 2]
-        assert {batch.dtype for batch in batches} == {np.dtype(np.uint8)}
-        shown = [COLOURS[name] for name in ["blue"] * 3 + ["green", "red", "red", "green"]]
-        assert np.abs(np.concatenate(batches).mean(axis=(1, 2)) - shown).max() < 3
-        assert [name.rpartition("/")[2] for name in read.unread] == ["bad.JPEG"]
-    few = Images(data / "blue", SIZE, images=2, preprocessing="torch")  # A folder of images alone.
-    (batch,) = few
-    expected = (np.array(COLOURS["blue"]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    assert np.allclose(batch.mean(axis=(1, 2)), expected, atol=0.05)
-    assert batch.shape == (2, SIZE, SIZE, 3)
-    only_bad = tmp_path / "bad"
-    only_bad.mkdir()
-    (only_bad / "a.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="None of the 1 images of .* can be read, such as .*a.png"):
-        list(Images(only_bad, SIZE))
-    with pytest.raises(ValueError, match="images of 1 or more. Received: 0"):
-        Images(data, SIZE, images=0)
-    (only_bad / "a.png").unlink()
-    with pytest.raises(ValueError, match="There are no images in"):
-        Images(only_bad, SIZE)
 
 
 def test_two_networks(files, data, tmp_path, capsys):

@@ -27,8 +27,8 @@ def settled(folder, **values):
     return config, sources.open_source(config)
 
 
-def batches(config, source, first=0, last=3, share=WHOLE, **values):
-    made = input_pipeline.train_batches(config, source.train, first, last, share, **values)
+def batches(config, source, first=0, last=3, share=WHOLE):
+    made = input_pipeline.train_batches(config, source.train, first, last, share)
     return list(made.as_numpy_iterator())
 
 
@@ -77,7 +77,7 @@ def test_the_data_do_not_depend_on_replicas_or_where_it_goes_on(folder):
     parts = [batches(config, source, share=Share(2, 2, n)) for n in range(2)]
     assert_equal(joined(parts, 2), whole)
     assert_equal(joined([batches(config, source, share=Share(2))], 2), whole)
-    assert_equal(batches(config, source, careful=True), whole)
+    assert_equal(batches(config, source, share=Share(careful=True)), whole)
 
 
 @settings(max_examples=6)
@@ -190,7 +190,9 @@ def test_an_image_that_cannot_be_read_has_weight_0(tmp_path, folder, content):
     assert not images[weights.index(0)].any()
     # The others are what they would be without it.
     clean, sound = settled(folder, augmentation="paper")
-    expected = np.concatenate([b["images"] for b in batches(clean, sound, last=last, careful=True)])
+    expected = np.concatenate(
+        [b["images"] for b in batches(clean, sound, 0, last, Share(careful=True))]
+    )
     np.testing.assert_array_equal(images, expected)
 
 

@@ -1,5 +1,3 @@
-import shutil
-
 import numpy as np
 import pytest
 
@@ -94,53 +92,11 @@ def test_cifar10_as_tfds_prepared_it(prepared, digits):
     assert images.background == round(digits.train_images[:80].mean())
 
 
-def test_cifar10_that_is_not_there(tmp_path, prepared):
-    with pytest.raises(FileNotFoundError, match="no data folder.*tfds build cifar10"):
-        data.load("cifar10", tmp_path / "missing")
-    (tmp_path / "other.txt").touch()
-    with pytest.raises(FileNotFoundError, match="holds no prepared cifar10"):
-        data.load("cifar10", tmp_path)
-    with pytest.raises(FileNotFoundError, match="no data folder"):
-        data.load("cifar10", tmp_path / "other.txt")
-
-
-def test_cifar10_with_a_shard_missing(tmp_path, prepared):
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    shard = next(tmp_path.rglob("*train*tfrecord*"))
-    shard.unlink()
-    with pytest.raises(FileNotFoundError, match=f"incomplete: it lacks {shard.name}"):
-        data.load("cifar10", tmp_path)
-
-
-def test_cifar10_with_broken_metadata(tmp_path, prepared):
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    next(tmp_path.rglob("dataset_info.json")).write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
-        data.load("cifar10", tmp_path)
-
-
-def test_cifar10_with_a_shard_cut_short(tmp_path, prepared):
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    shard = next(tmp_path.rglob("*train*tfrecord*"))
-    shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="cannot be read"):
-        data.load("cifar10", tmp_path)
-
-
 def test_something_else_that_is_called_cifar10(tmp_path, digits):
     import tensorflow_datasets as tfds
 
     store(tmp_path, digits, id=tfds.features.Text())
-    with pytest.raises(ValueError, match="is no CIFAR-10: it holds"):
-        data.load("cifar10", tmp_path)
-
-
-def test_the_newest_version_is_taken(tmp_path, prepared):
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
-    newer = tmp_path / "cifar10" / "3.0.10"
-    shutil.copytree(tmp_path / "cifar10" / "3.0.2", newer)
-    (newer / "dataset_info.json").write_text("{")
-    with pytest.raises(ValueError, match=r"3\.0\.10"):
+    with pytest.raises(ValueError, match="is not of labelled images"):
         data.load("cifar10", tmp_path)
 
 

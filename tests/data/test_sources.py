@@ -1,6 +1,4 @@
-import dataclasses
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_roots.data import sources, tfrecords
+from keras_roots import data
+from keras_roots.data import arrays, sources
 from keras_roots.training.config import Config
 from tests import sample_images
 
@@ -56,7 +55,6 @@ def test_class_folders_that_are_not_right(folder, tmp_path):
         with pytest.raises(error, match=message):
             sources.open_source(config(folder, **values))
 
-    refused(ValueError, "need data_dir", data_dir="")
     refused(FileNotFoundError, "no data folder", folder=tmp_path / "missing")
     refused(FileNotFoundError, "no split to evaluate on: one of validation, val, test")
     (tmp_path / "val" / "a").mkdir(parents=True)
@@ -113,114 +111,28 @@ def test_synthetic_data_needs_none():
     )
 
 
-def write_records(path: Path, contents: list[bytes]) -> None:
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for content in contents:
-            writer.write(content)
-
-
-def test_records_are_read_in_any_order(tmp_path):
-    rng = np.random.default_rng(0)
-    contents = [rng.bytes(int(n)) for n in rng.integers(0, 3000, 12)]
-    paths = [tmp_path / name for name in ("a", "b", "c")]
-    for path, start in zip(paths, (0, 5, 6), strict=True):
-        write_records(path, contents[start : {0: 5, 5: 6, 6: 12}[start]])
-    size, read = tfrecords.reader([(paths[0], 1, 3), (paths[1], 0, 1), (paths[2], 2, 4)])
-    expected = contents[1:4] + contents[5:6] + contents[8:12]
-    assert size == len(expected)
-    order = rng.permutation(size)
-    found = tf.data.Dataset.from_tensor_slices(order).map(read, 2)
-    assert list(found.as_numpy_iterator()) == [expected[n] for n in order]
-
-
-def test_record_files_that_are_not_whole(tmp_path):
-    path = tmp_path / "records"
-    write_records(path, [b"abc", b"defg"])
-    with pytest.raises(ValueError, match="holds 2 of 3 records"):
-        tfrecords.reader([(path, 0, 3)])
-    whole = path.read_bytes()
-    for length in (len(whole) - 1, 20, 5):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="ends within a record"):
-            tfrecords.reader([(path, 0, 2)])
-
-
-@pytest.fixture(scope="module", name="prepared")
-def make_prepared(tmp_path_factory):
-    """A tfds data set of 3 classes."""
-    import tensorflow_datasets as tfds
-
-    folder = tmp_path_factory.mktemp("prepared")
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (9, 8, 10, 3), np.uint8), np.arange(9) % 3
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="small",
-        version="1.0.0",
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3)),
-                "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
-            }
-        ),
-        split_datasets={
-            "train": tf.data.Dataset.from_tensor_slices({"image": images, "label": labels}),
-            "test": tf.data.Dataset.from_tensor_slices({"image": images[:4], "label": labels[:4]}),
-        },
-        data_dir=folder,
-        disable_shuffling=True,
-    )
-    return folder, images, labels
-
-
-def test_a_prepared_data_set(prepared):
-    folder, images, labels = prepared
-    source = sources.open_source(config(folder, dataset="small"))
-    assert source.name == "small/1.0.0"
-    assert source.class_names == ("a", "b", "c")
-    assert (source.train.size, source.validation.name, source.validation.size) == (9, "test", 4)
-    for number in (7, 0, 8):
-        content, label = source.train.read(tf.constant(number, tf.int64))
-        np.testing.assert_array_equal(tf.io.decode_image(content), images[number])
-        assert label == labels[number]
-    assert "small/1.0.0 train, record 7" in source.train.describe(7)
-
-
-def test_a_part_of_a_split(prepared):
-    folder, images, _ = prepared
-    source = sources.open_source(config(folder, dataset="small", train_split="train[3:8]"))
-    assert source.train.size == 5
-    content, _ = source.train.read(tf.constant(0, tf.int64))
-    np.testing.assert_array_equal(tf.io.decode_image(content), images[3])
-
-
-def test_prepared_data_that_is_not_right(prepared):
-    folder, *_ = prepared
-    for values, error, message in (
-        ({"dataset": "other"}, FileNotFoundError, "holds no prepared other.*tfds build other"),
-        ({"dataset": "../small"}, ValueError, "name of a data set"),
-        ({"dataset": "small", "train_split": "training"}, ValueError, "no split 'training'.*train"),
-    ):
-        with pytest.raises(error, match=message):
-            sources.open_source(config(folder, **values))
-
-
-def test_a_data_set_that_has_configurations(prepared, tmp_path):
-    """As imagenette: <name>/<configuration>/<version>."""
-    folder, *_ = prepared
-    shutil.copytree(folder / "small" / "1.0.0", tmp_path / "small" / "blue" / "1.0.0")
-    for name in ("small", "small/blue"):
-        assert sources.open_source(config(tmp_path, dataset=name)).train.size == 9
-    shutil.copytree(folder / "small" / "1.0.0", tmp_path / "small" / "green" / "1.0.0")
-    with pytest.raises(ValueError, match="holds several: give one of small/blue, small/green"):
-        sources.open_source(config(tmp_path, dataset="small"))
-
-
-def test_labels_that_are_of_no_class(prepared):
-    """As of ImageNet's test split in tensorflow-datasets."""
-    folder, *_ = prepared
-    source = sources.open_source(config(folder, dataset="small"))
-    unlabelled = dataclasses.replace(
-        source.validation, read=lambda index: (source.validation.read(index)[0], tf.constant(-1))
-    )
-    with pytest.raises(ValueError, match="has the label -1, which is none of 3 classes"):
-        sources.check_readable(dataclasses.replace(source, validation=unlabelled))
+def test_arrays_and_digits_are_opened_by_name_too(tmp_path):
+    digits = data.load("digits").take(40)
+    folder = arrays.write(tmp_path / "digits", digits)
+    config = {"image_size": 32, "resize": 32, "batch_size": 8}
+    of_folder = sources.open_source(Config(dataset="arrays", data_dir=str(folder), **config))
+    by_name = sources.open_source(Config(dataset="digits", **config))
+    assert of_folder.class_names == by_name.class_names == digits.class_names
+    assert of_folder.validation.fingerprint == by_name.validation.fingerprint
+    np.testing.assert_array_equal(of_folder.train.images, by_name.train.images[:40])
+    for name in (folder, "digits"):
+        called, names, split = sources.open_split(name)
+        assert (called, names, split.size) == ("digits test", digits.class_names, 360)
+        image, label = split.read(tf.constant(7, tf.int64))
+        np.testing.assert_array_equal(image, digits.test_images[7])
+        assert label == digits.test_labels[7]
+    assert sources.open_split(folder, split="train")[2].size == 40
+    with pytest.raises(ValueError, match="has the splits train and test. Received: 'val'"):
+        sources.open_split(folder, split="val")
+    with pytest.raises(ValueError, match="Arrays have the splits.*validation_split='train'"):
+        sources.open_source(
+            Config(dataset="arrays", data_dir=str(folder), validation_split="train", **config)
+        )
+    for dataset in ("arrays", "folders"):
+        with pytest.raises(ValueError, match="need data_dir"):
+            sources.open_source(Config(dataset=dataset))

@@ -172,7 +172,7 @@ def test_images_that_do_not_fit_in_memory(folder):
     program = """
 import numpy as np
 from keras_roots.training.on_jax import loop
-from keras_roots.data.split import Source, Split
+from keras_roots.data import Source, Split
 
 images = np.broadcast_to(np.uint8(0), (10**9, 100, 100, 3))
 split = Split("train", 10**9, None, None, "", arrays=(images, None))

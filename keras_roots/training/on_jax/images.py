@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from keras_roots.data.split import Split
+from keras_roots.data import Split
 from keras_roots.training.config import Config
 
 # The generator is named, lest another default of JAX change what a run draws.

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from keras_roots.data import input_pipeline, sources
+from keras_roots.data import Source, input_pipeline
 from keras_roots.reporting import Progress
 from keras_roots.training import plan
 from keras_roots.training.config import Config
@@ -33,7 +33,7 @@ class JaxRun(Run):
     steps: Steps
     state: Checkpoints
 
-    def __init__(self, config: Config, folder: Path, source: sources.Source, report: Callable):
+    def __init__(self, config: Config, folder: Path, source: Source, report: Callable):
         super().__init__(config, folder, source, report, chief=True)
         model, optimizer = self._made(replicas=1)
         steps = Steps(config, model, optimizer, len(source.class_names))
@@ -127,7 +127,7 @@ def describe_device() -> str:
     return "1 replica on CPU" if device.platform == "cpu" else f"1 replica on {device.device_kind}"
 
 
-def require_memory(source: sources.Source) -> None:
+def require_memory(source: Source) -> None:
     """Raises a ValueError if the images alone do not fit in the device's memory."""
     free = _free_memory()
     needed = sum(split.images.nbytes for split in (source.train, source.validation))

@@ -1,13 +1,17 @@
 """What of a configuration the JAX backend trains, and what it refuses."""
 
+import contextlib
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 
 import numpy as np
 
-from keras_roots.training.config import FOLDERS, SYNTHETIC, Config
+from keras_roots.data import sources
+from keras_roots.training.config import Config
 
 _ONE_DEVICE = "on JAX a run has one device"
+_SMALL = "'arrays', or a prepared data set of small images, such as 'cifar10'"
 _OF_FULL = "it is of augmentation='full', which JAX has not"
 
 # Fields that must have their defaults, and why.
@@ -29,9 +33,8 @@ _REFUSED_VALUES: Mapping[str, Mapping[str, str]] = {
     "augmentation": {"full": "JAX has crops and mirroring: 'paper', or 'none'"},
     "precision": {"float16": "JAX does not scale the loss here: 'bfloat16', or 'float32'"},
     "dataset": {
-        FOLDERS: "images must fit in the device's memory: 'arrays', or a prepared data set of "
-        "small images, such as 'cifar10'",
-        SYNTHETIC: "'arrays', or a prepared data set of small images, such as 'cifar10'",
+        sources.FOLDERS: f"images must fit in the device's memory: {_SMALL}",
+        sources.SYNTHETIC: _SMALL,
     },
 }
 
@@ -56,6 +59,28 @@ def check(config: Config) -> None:
             "Images are padded with the mean colour: expected mean of 0 to 255. "
             f"Received: {config.mean}"
         )
+
+
+def require_reader(config: Config) -> None:
+    """Readies TensorFlow, where that is what reads the data.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    name = config.dataset
+    if name in (sources.ARRAYS, sources.DIGITS):
+        return
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModuleNotFoundError(
+            f"The data set {name} is read by tensorflow-datasets with TensorFlow, which is not "
+            f"installed. Where it is, `keras-roots arrays {name} FOLDER` writes files that need "
+            "neither: take dataset='arrays' and data_dir=FOLDER."
+        )
+    import tensorflow as tf
+
+    # Else it would take a GPU's memory. It can no longer be told once it has computed.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
 
 
 def check_images(config: Config, images: np.ndarray) -> None:
