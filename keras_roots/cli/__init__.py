@@ -24,13 +24,13 @@ from keras_roots.cli import (
     reproduce,
     sensitivity,
 )
+from keras_roots.cli.options import Parser
 
-
-class _Parser(argparse.ArgumentParser):
-    """One whose mistakes are one line, as all of this program's are."""
-
-    def error(self, message):
-        self.exit(2, f"keras-roots: {message} (see `{self.prog} --help`)\n")
+# In the order in which the help lists them.
+_COMMANDS = (
+    *(demo, cost, plan, reproduce, arrays, evaluate, sensitivity, analyze, predict, export),
+    *(compress, lowerings, benchmark),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+        return arguments.run(arguments) or 0
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         print(f"keras-roots: {_in_options(error, arguments)}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"keras-roots: {_in_options(error, arguments)}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, RuntimeError) else 2
     except KeyboardInterrupt:
         print("keras-roots: interrupted; files already written are whole", file=sys.stderr)
         return 130
@@ -55,6 +52,7 @@ _OPTIONS = {
     "clusters": "cluster",
     "devices": "device",
     "image_shape": "image_size",
+    "inside": "embed_preprocessing",
     "pairs": "pair",
     "sparsity": "prune",
     "timing": "latency",
@@ -71,7 +69,8 @@ def _in_options(error: Exception, arguments: argparse.Namespace) -> str:
 
     def option(found: re.Match) -> str:
         name, value = _OPTIONS.get(found[1], found[1]), found[2].strip("[]'")
-        if not hasattr(arguments, name):
+        budgets = getattr(arguments, "budget", [])  # NAME=LIMIT, as they were given.
+        if not hasattr(arguments, name) or any(found[0] in text for text in budgets):
             return found[0]
         flag = f"--{name.replace('_', '-')}"
         return flag if value in ("True", "...") else f"{flag} {value}"
@@ -80,22 +79,11 @@ def _in_options(error: Exception, arguments: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="keras-roots",
         description="Convolutional networks with hierarchical filter groups, for Keras 3.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo.add(commands)
-    cost.add(commands)
-    plan.add(commands)
-    reproduce.add(commands)
-    arrays.add(commands)
-    evaluate.add(commands)
-    sensitivity.add(commands)
-    analyze.add(commands)
-    predict.add(commands)
-    export.add(commands)
-    compress.add(commands)
-    lowerings.add(commands)
-    benchmark.add(commands)
+    for command in _COMMANDS:
+        command.add(commands)
     return parser

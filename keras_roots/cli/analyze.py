@@ -3,17 +3,7 @@
 import argparse
 from pathlib import Path
 
-from keras_roots.cli.options import (
-    add_batch_size,
-    add_format,
-    add_image_size,
-    add_labelled_images,
-    add_preprocessing,
-    add_resize,
-    formatted,
-    name_unread,
-    to_stderr,
-)
+from keras_roots.cli.options import RESIZE, name_unread, show, taken, to_stderr
 
 
 def add(commands) -> None:
@@ -30,47 +20,33 @@ def add(commands) -> None:
     command.add_argument(
         "beside", nargs="?", metavar="model2", help="another, to compare, such as the dense one's"
     )
-    add_labelled_images(command)
-    command.add_argument(
-        "--images",
-        type=int,
-        default=2000,
-        metavar="N",
-        help="at most so many, drawn evenly over the split; 0 for all (default: %(default)s)",
+    command.shared("--data", "--data-dir", "--split")
+    command.number(
+        "--images", 2000, "at most so many, drawn evenly over the split; 0 for all", least=0
     )
-    add_preprocessing(command, "none")
-    add_resize(command)
-    add_image_size(command)
-    add_batch_size(command)
-    command.add_argument(
+    command.shared("--preprocessing", default="none")
+    command.shared("--resize", note=f" (default: {RESIZE})")
+    command.shared("--image-size", "--batch-size")
+    command.option(
         "--pair",
-        action="append",
-        type=_pair,
-        metavar="A,B",
-        help="covariance between the outputs of these layers (a/b is b in a nested model); may be "
+        "A,B",
+        "covariance between the outputs of these layers (a/b is b in a nested model); may be "
         "repeated (default: for each spatial convolution with filter groups, or if there are none "
         "that could have, what it reads and it)",
-    )
-    command.add_argument(
-        "--layer",
         action="append",
-        metavar="NAME",
-        help="correlation within this layer's output; may be repeated (default: the second of each "
+        type=_pair,
+    )
+    command.option(
+        "--layer",
+        "NAME",
+        "correlation within this layer's output; may be repeated (default: the second of each "
         "pair)",
+        action="append",
     )
-    command.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="folder for figures and tables"
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the files of an earlier run"
-    )
-    command.add_argument(
-        "--figures",
-        choices=("png", "pdf", "svg"),
-        default="png",
-        help="format of the figures (default: %(default)s)",
-    )
-    add_format(command)
+    command.option("--output", "DIR", "folder for figures and tables", required=True)
+    command.flag("--overwrite", "replace the files of an earlier run")
+    command.choice("--figures", ("png", "pdf", "svg"), "format of the figures", default="png")
+    command.shared("--format")
     command.set_defaults(run=_analyze)
 
 
@@ -81,7 +57,7 @@ def _pair(text: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _analyze(arguments: argparse.Namespace) -> int:
+def _analyze(arguments: argparse.Namespace) -> None:
     from keras_roots import analysis
     from keras_roots.analysis import folder
     from keras_roots.analysis.results import correlation_table, covariance_table
@@ -89,8 +65,6 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from keras_roots.requirements import require_extras
     from keras_roots.timing.measure import conditions
 
-    if arguments.images < 0:
-        raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")
     refuse_contents(arguments.output, overwrite=arguments.overwrite)
     require_writable(arguments.output)
     require_extras("The figures", {"matplotlib": "plots"})
@@ -117,66 +91,36 @@ def _analyze(arguments: argparse.Namespace) -> int:
         report=to_stderr,
     )
     to_stderr(f"keras-roots: figures, tables and arrays are in {output}")
-    tables = [t for t in (covariance_table(analyses), correlation_table(analyses)) if t.rows]
-    if arguments.format == "csv":  # Which is one table.
-        tables = tables[:1]
-    print("\n\n".join(formatted(table, arguments.format) for table in tables))
-    return 0
+    tables = (covariance_table(analyses), correlation_table(analyses))
+    show(arguments, *(table for table in tables if table.rows))
 
 
 def _prepared(arguments: argparse.Namespace):
     """For each network its name, its plan, and the images, of which there are enough."""
     from keras_roots import analysis
-    from keras_roots.cli.models import load
+    from keras_roots.cli.models import image_shape, load
     from keras_roots.data import Images
 
     paths = [arguments.model] + ([arguments.beside] if arguments.beside else [])
-    for path in paths:
-        if not path.endswith(".keras"):
-            raise ValueError(f"Expected a .keras file, as model.save writes. Received: {path!r}")
-    for name, path in zip(_short_names(paths), paths, strict=True):
-        model = load(path)
-        size = _image_size(model, arguments.image_size)
+    for name, model in zip(_short_names(paths), [load(path) for path in paths], strict=True):
+        shape = image_shape(model, arguments.image_size)
+        size = shape[0]
+        if shape != (size, size, 3):
+            raise ValueError(
+                "Expected a model of square images of three colours, (size, size, 3). "
+                f"'{model.name}' takes {shape}; keras_roots.analysis.analyze takes any arrays."
+            )
         planned = analysis.plan(
-            model, pairs=arguments.pair, layers=arguments.layer, image_shape=(size, size, 3)
+            model, pairs=arguments.pair, layers=arguments.layer, image_shape=shape
         )
         images = Images(
             arguments.data,
             size,
-            data_dir=arguments.data_dir,
-            split=arguments.split,
-            resize=arguments.resize,
-            batch_size=arguments.batch_size,
+            **taken(arguments, "data_dir", "split", "resize", "batch_size", "preprocessing"),
             images=arguments.images or None,
-            preprocessing=arguments.preprocessing,
         )
         planned.require(images.size)
         yield name, planned, images
-
-
-def _image_size(model, wanted: int | None) -> int:
-    """The height and width of the square images of three colours that a model takes."""
-    inputs = getattr(model, "inputs", None) or []
-    shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"Expected --image-size of 1 or more. Received: {wanted}")
-    if len(shapes) != 1 or len(shapes[0]) != 3:
-        raise ValueError(
-            f"Expected a model with one image as its input. '{model.name}' has inputs of "
-            f"{', '.join(map(str, shapes)) or 'unknown shapes'}"
-        )
-    height, width, channels = shapes[0]
-    if wanted is not None and not {height, width} <= {None, wanted}:
-        raise ValueError(f"'{model.name}' takes images of {shapes[0]} only: omit --image-size")
-    size = height or width or wanted
-    if size is None:
-        raise ValueError(f"'{model.name}' leaves its image size open: give --image-size")
-    if not {height, width} <= {None, size} or channels != 3:
-        raise ValueError(
-            f"Expected a model of square images of three colours, (size, size, 3). '{model.name}' "
-            f"takes {shapes[0]}; keras_roots.analysis.analyze takes any arrays."
-        )
-    return size
 
 
 def _short_names(paths: list[str]) -> list[str]:

@@ -18,36 +18,26 @@ def add(commands) -> None:
         help="digits, or cifar10 as tensorflow-datasets has prepared it",
     )
     command.add_argument("output", type=Path, metavar="OUTPUT", help="the folder to write")
-    command.add_argument(
-        "--data-dir", metavar="DIR", help="where tensorflow-datasets keeps its data sets"
-    )
-    command.add_argument(
-        "--examples", type=int, metavar="N", help="only the first N to train on (default: all)"
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the folder if there is one"
-    )
+    command.option("--data-dir", "DIR", "where tensorflow-datasets keeps its data sets")
+    command.number("--examples", None, "only the first N to train on (default: all)", least=1)
+    command.flag("--overwrite", "replace the folder if there is one")
     command.set_defaults(run=_arrays)
 
 
-def _arrays(arguments: argparse.Namespace) -> int:
+def _arrays(arguments: argparse.Namespace) -> None:
     from keras_roots import data
     from keras_roots.data import arrays
     from keras_roots.reporting import refuse_existing
 
     if not arguments.overwrite:
         refuse_existing(arguments.output)
-    if arguments.examples is not None and arguments.examples < 1:
-        raise ValueError(f"Expected --examples of 1 or more. Received: {arguments.examples}")
     images = data.load(arguments.dataset, arguments.data_dir)
     if arguments.examples is not None:
         images = images.take(arguments.examples)
     folder = arrays.write(arguments.output, images)
-    files = sorted(path for path in folder.iterdir())
-    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    sizes = [path.stat().st_size for path in folder.iterdir()]
     print(
         f"{folder}: {len(images.train_images):,} images to train on, "
         f"{len(images.test_images):,} to test on, {len(images.class_names)} classes; "
-        f"{len(files)} files, {megabytes:,.1f} MB"
+        f"{len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB"
     )
-    return 0

@@ -4,7 +4,7 @@ import argparse
 import signal
 from pathlib import Path
 
-from keras_roots.cli.options import add_format, add_preprocessing, formatted, to_stderr
+from keras_roots.cli.options import show, to_stderr
 
 _OF_A_RUN = ("model", "best")
 _INTERRUPTED, _PREEMPTED = 130, 75
@@ -29,118 +29,89 @@ def add(commands) -> None:
         help="a file that model.save wrote, or NAME=FILE for a name of its own in the table; "
         "several are compressed alike",
     )
-    command.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="folder for the results"
-    )
+    command.option("--output", "DIR", "folder for the results", required=True)
     _add_ways(command)
     _add_data(command)
-    command.add_argument(
+    command.option(
         "--beside",
+        "MODEL",
+        "a network to set beside these, of which files are made as it is; may be repeated",
         action="append",
         default=[],
-        metavar="MODEL",
-        help="a network to set beside these, of which files are made as it is; may be repeated",
     )
-    command.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of the latencies (default: 1)"
+    command.number("--threads", 1, "of the latencies", least=1)
+    command.number(
+        "--rounds", 40, "of the latencies: five inferences of each file in turn", least=1
     )
-    command.add_argument(
-        "--rounds",
-        type=int,
-        default=40,
-        metavar="N",
-        help="of the latencies: five inferences of each file in turn (default: %(default)s)",
-    )
-    add_format(command)
+    command.shared("--format")
     command.set_defaults(run=_compress)
 
 
 def _add_ways(command) -> None:
-    command.add_argument(
+    command.option(
         "--prune",
+        "SPARSITY",
+        "share of each kernel's weights that become 0, the smallest",
         type=float,
-        metavar="SPARSITY",
-        help="share of each kernel's weights that become 0, the smallest",
     )
-    command.add_argument(
+    command.choice(
         "--schedule",
-        choices=("polynomial", "constant", "2:4"),
+        ("polynomial", "constant", "2:4"),
+        "of pruning. polynomial: more and more; constant: all at once; 2:4: of each 4 weights "
+        "of neighbouring input channels 2",
         default="polynomial",
-        help="of pruning. polynomial: more and more; constant: all at once; 2:4: of each 4 weights "
-        "of neighbouring input channels 2 (default: %(default)s)",
     )
-    command.add_argument(
-        "--cluster", type=int, metavar="N", help="number of values that a kernel's weights have"
-    )
-    command.add_argument(
-        "--qat",
-        action="store_true",
-        help="train with the rounding of int8, too, which keeps zeros and values",
-    )
-    command.add_argument(
+    command.number("--cluster", None, "number of values that a kernel's weights have")
+    command.flag("--qat", "train with the rounding of int8, too, which keeps zeros and values")
+    command.flag(
         "--every-combination",
-        action="store_true",
-        help="each of these ways by itself and with the others, and the same fine-tuning without "
+        "each of these ways by itself and with the others, and the same fine-tuning without "
         "any, to see what it alone does",
     )
-    command.add_argument(
+    command.option(
         "--teacher",
-        metavar="FILE",
-        help="a network, such as the dense one, whose answers are learned first (distillation)",
+        "FILE",
+        "a network, such as the dense one, whose answers are learned first (distillation)",
     )
-    command.add_argument(
+    command.option(
         "--skip",
-        action="append",
-        metavar="LAYER",
-        help="leave this layer unpruned and unclustered; may be repeated; none: leave none out "
+        "LAYER",
+        "leave this layer unpruned and unclustered; may be repeated; none: leave none out "
         "(default: the first convolution and the classifier)",
+        action="append",
     )
 
 
 def _add_data(command) -> None:
-    command.add_argument(
+    command.option(
         "--data",
-        metavar="DIR_OR_NAME",
-        help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG, or of keras-roots arrays; "
+        "DIR_OR_NAME",
+        "folder of train/<class>/*.JPEG and val/<class>/*.JPEG, or of keras-roots arrays; "
         "digits; or the name of a data set that tensorflow-datasets has prepared (default: that of "
         "the configuration)",
     )
-    command.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder where tensorflow-datasets keeps it (default: its own)",
-    )
-    command.add_argument(
+    command.shared("--data-dir")
+    command.option(
         "--config",
-        metavar="FILE",
-        help="the configuration of the training, a .json file: data, augmentation, batch size "
+        "FILE",
+        "the configuration of the training, a .json file: data, augmentation, batch size "
         "(default: config.json beside MODEL, where a training of ours has left it)",
     )
-    command.add_argument(
-        "--epochs",
-        type=int,
-        default=2,
-        metavar="N",
-        help="of each fine-tuning, passes over the training images (default: %(default)s)",
-    )
-    command.add_argument(
+    command.number("--epochs", 2, "of each fine-tuning, passes over the training images", least=1)
+    command.option(
         "--learning-rate",
+        "RATE",
+        "at first; it falls to 0 by a cosine (default: a tenth of the configuration's)",
         type=float,
-        metavar="RATE",
-        help="at first; it falls to 0 by a cosine (default: a tenth of the configuration's)",
     )
-    command.add_argument(
-        "--batch-size", type=int, metavar="N", help="images of an update (default: as before)"
-    )
-    command.add_argument(
+    command.number("--batch-size", None, "images of an update (default: as before)")
+    command.number(
         "--images",
-        type=int,
-        default=0,
-        metavar="N",
-        help="count accuracies on so many held-out images, which are held in memory; 0: all of "
-        "them (default: %(default)s)",
+        0,
+        "count accuracies on so many held-out images, which are held in memory; 0: all of them",
+        least=0,
     )
-    add_preprocessing(command, "none")
+    command.shared("--preprocessing", default="none")
 
 
 def _compress(arguments: argparse.Namespace) -> int:
@@ -162,11 +133,6 @@ def _compress(arguments: argparse.Namespace) -> int:
         every=arguments.every_combination,
         skip=_skipped(arguments.skip),
     )
-    for option, least in (("threads", 1), ("rounds", 1), ("epochs", 1), ("images", 0)):
-        if getattr(arguments, option) < least:
-            raise ValueError(
-                f"Expected --{option} of {least} or more. Received: {getattr(arguments, option)}"
-            )
     require_writable(arguments.output)
     paths = {**_named(arguments.model), **_named(arguments.beside, arguments.model)}
     networks = {name: load(path) for name, path in paths.items()}
@@ -210,9 +176,7 @@ def _compress(arguments: argparse.Namespace) -> int:
     except Interrupted as interrupted:
         to_stderr(f"keras-roots: {interrupted}")
         return _PREEMPTED if interrupted.signal == signal.SIGTERM else _INTERRUPTED
-    print(formatted(results.table(), arguments.format))
-    if arguments.format != "csv":
-        print("", results.caption(), sep="\n")
+    show(arguments, results.table(), results.caption())
     to_stderr(f"keras-roots: the files, the table and its picture are in {arguments.output}")
     return 0
 
@@ -261,10 +225,7 @@ def _config(arguments: argparse.Namespace, path: str, model):
     else:
         size = size or 224
         config = Config(
-            image_size=size,
-            resize=default_resize(size),
-            batch_size=32,
-            base_batch_size=32,
+            image_size=size, resize=default_resize(size), batch_size=32, base_batch_size=32
         )
     values: dict[str, object] = {}
     if arguments.data is not None:

@@ -1,17 +1,9 @@
 """`keras-roots cost`: parameters and multiply-accumulates, as tables and as a plot."""
 
 import argparse
-import sys
 
 from keras_roots.cli.models import dense_and_grouped
-from keras_roots.cli.options import (
-    add_format,
-    add_image_size_and_classes,
-    add_root,
-    add_set,
-    formatted,
-    require_outputs,
-)
+from keras_roots.cli.options import add_model, add_root, require_outputs, show, write
 
 
 def add(commands) -> None:
@@ -21,54 +13,39 @@ def add(commands) -> None:
         description="Prints the parameters and multiply-accumulates (MACs) of a network for one "
         "image, by layer, by stage and in total; with --root, dense and grouped side by side.",
     )
-    command.add_argument(
-        "model",
-        help="name of a network, such as resnet50, or a file that model.save wrote: model.keras",
-    )
+    add_model(command)
     add_root(command, default="1")
-    command.add_argument(
+    command.choice(
         "--convention",
-        choices=("plain", "paper"),
+        ("plain", "paper"),
+        "plain: all parameters, and the kernels' multiply-accumulates; paper: the rule of the "
+        "published tables, without batch normalisation and with biases",
         default="plain",
-        help="plain: all parameters, and the kernels' multiply-accumulates; paper: the rule of the "
-        "published tables, without batch normalisation and with biases (default: %(default)s)",
     )
-    add_image_size_and_classes(command)
-    add_set(command)
-    command.add_argument(
+    command.shared("--image-size", "--classes", "--set")
+    command.choice(
         "--by",
-        choices=("layer", "stage", "total"),
-        help="print this table only (default: by layer and by stage)",
+        ("layer", "stage", "total"),
+        "print this table only (default: by layer and by stage)",
     )
-    add_format(command)
-    command.add_argument(
-        "--plot", metavar="FILE", help="write bars by layer to a .png, .pdf or .svg as well"
-    )
+    command.shared("--format")
+    command.option("--plot", "FILE", "write bars by layer to a .png, .pdf or .svg as well")
     command.set_defaults(run=_cost)
 
 
-def _cost(arguments: argparse.Namespace) -> int:
-    from keras_roots.cost import cost
-    from keras_roots.cost import report as cost_report
+def _cost(arguments: argparse.Namespace) -> None:
+    from keras_roots.cost import cost, report
 
     require_outputs(plot=arguments.plot)
-    size = arguments.image_size
-    if size is not None and size < 1:
-        raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")
-    dense, grouped, input_shape = dense_and_grouped(arguments, size)
+    dense, grouped, input_shape = dense_and_grouped(arguments)
     counted = cost(dense, arguments.convention, input_shape)
     beside = None if grouped is None else cost(grouped, arguments.convention, input_shape)
-    tables = {"layer": cost_report.by_layer, "stage": cost_report.by_stage}
-    tables["total"] = cost_report.total
-    # A CSV file is one table.
+    tables = {"layer": report.by_layer, "stage": report.by_stage, "total": report.total}
     names = [arguments.by] if arguments.by else ["layer", "stage"]
-    if arguments.format == "csv":
-        names = names[:1]
-    print("\n\n".join(formatted(tables[name](counted, beside), arguments.format) for name in names))
-    for each in (counted, beside):
-        if each is not None and each.uncounted and arguments.format != "csv":
-            print(f"\n{each.model}: not counted, for want of a rule: {', '.join(each.uncounted)}")
-    if arguments.plot is not None:
-        cost_report.plot(arguments.plot, counted, beside)
-        print(f"keras-roots: bars by layer are in {arguments.plot}", file=sys.stderr)
-    return 0
+    uncounted = (
+        f"{each.model}: not counted, for want of a rule: {', '.join(each.uncounted)}"
+        for each in (counted, beside)
+        if each is not None and each.uncounted
+    )
+    show(arguments, *(tables[name](counted, beside) for name in names), *uncounted)
+    write(arguments.plot, report.plot, counted, beside)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from keras_roots.cli.options import add_root
+from keras_roots.cli.options import add_root, taken
 
 
 def add(commands) -> None:
@@ -14,52 +14,28 @@ def add(commands) -> None:
         "table, a plot and the models in one folder. A few minutes with the digits; an epoch "
         "of CIFAR-10 is 35 times as long as one of theirs.",
     )
-    command.add_argument(
+    command.choice(
         "--dataset",
-        choices=("digits", "cifar10"),
+        ("digits", "cifar10"),
+        "digits: 1,797 handwritten digits that scikit-learn carries; cifar10: as "
+        "tensorflow-datasets prepared it",
         default="digits",
-        help="digits: 1,797 handwritten digits that scikit-learn carries; cifar10: as "
-        "tensorflow-datasets prepared it (default: %(default)s)",
     )
-    command.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder where tensorflow-datasets keeps cifar10 (default: its own)",
+    command.option(
+        "--data-dir", "DIR", "folder where tensorflow-datasets keeps cifar10 (default: its own)"
     )
     add_root(command, default="8")
-    command.add_argument(
-        "--epochs",
-        type=int,
-        default=5,
-        metavar="N",
-        help="passes over the training images, for each network (default: %(default)s)",
+    command.number("--epochs", 5, "passes over the training images, for each network")
+    command.number("--examples", None, "train with N images only (default: all)")
+    command.option(
+        "--output", "DIR", "folder of the results, which must be empty or new", default="results"
     )
-    command.add_argument(
-        "--examples", type=int, metavar="N", help="train with N images only (default: all)"
-    )
-    command.add_argument(
-        "-o",
-        "--output",
-        default="results",
-        metavar="DIR",
-        help="folder of the results, which must be empty or new (default: %(default)s)",
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the results of an earlier run"
-    )
+    command.flag("--overwrite", "replace the results of an earlier run")
     command.set_defaults(run=_demo)
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+def _demo(arguments: argparse.Namespace) -> None:
     from keras_roots.benchmark import demo
 
-    demo.run(
-        output=arguments.output,
-        dataset=arguments.dataset,
-        data_dir=arguments.data_dir,
-        root=arguments.root,
-        epochs=arguments.epochs,
-        examples=arguments.examples,
-        overwrite=arguments.overwrite,
-    )
-    return 0
+    names = ("output", "dataset", "data_dir", "root", "epochs", "examples", "overwrite")
+    demo.run(**taken(arguments, *names))

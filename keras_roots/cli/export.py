@@ -2,17 +2,11 @@
 
 import argparse
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_roots.cli.options import (
-    add_image_size_and_classes,
-    add_preprocessing,
-    add_root,
-    add_set,
-    require_outputs,
-    to_stderr,
-)
+from keras_roots.cli.options import add_root, require_outputs, taken, to_stderr
 
 _FORMATS = ("tflite", "savedmodel", "xla", "stablehlo", "onnx")
 _SUFFIXES = {".tflite": "tflite", ".stablehlo": "stablehlo", ".onnx": "onnx", "": "savedmodel"}
@@ -32,138 +26,96 @@ def add(commands) -> None:
         "resnet50, which then needs --weights to be of use",
     )
     add_root(command, default=None, note="of a network by name (default: its own)")
-    command.add_argument(
-        "--weights", metavar="FILE", help="of a network by name (default: random ones)"
-    )
-    add_image_size_and_classes(command)
-    add_set(command)
-    command.add_argument(
-        "-o",
+    command.option("--weights", "FILE", "of a network by name (default: random ones)")
+    command.shared("--image-size", "--classes", "--set")
+    command.option(
         "--output",
+        "PATH",
+        "the file to write, *.tflite, *.stablehlo or *.onnx, or the folder of a SavedModel",
         required=True,
-        metavar="PATH",
-        help="the file to write, *.tflite, *.stablehlo or *.onnx, or the folder of a SavedModel",
     )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace what is there, once it is verified"
-    )
-    command.add_argument(
+    command.flag("--overwrite", "replace what is there, once it is verified")
+    command.choice(
         "--format",
-        choices=_FORMATS,
-        help="tflite: for LiteRT; savedmodel: for TensorFlow and TensorFlow Serving; xla: the "
+        _FORMATS,
+        "tflite: for LiteRT; savedmodel: for TensorFlow and TensorFlow Serving; xla: the "
         "same, compiled by XLA; stablehlo: for JAX, without TensorFlow; onnx (default: what the "
         "output's name ends in)",
     )
-    _add_precision(command)
-    _add_images(command)
-    _add_optimization(command)
-    command.set_defaults(run=_export)
-
-
-def _add_precision(command) -> None:
-    command.add_argument(
+    command.choice(
         "--precision",
-        choices=("float32", "float16", "dynamic", "int8", "int8x16"),
+        ("float32", "float16", "dynamic", "int8", "int8x16"),
+        "of a TFLite file. float16: weights stored so; dynamic: weights as 8-bit integers; "
+        "int8: activations, too; int8x16: activations of 16 bits, which is slow",
         default="float32",
-        help="of a TFLite file. float16: weights stored so; dynamic: weights as 8-bit integers; "
-        "int8: activations, too; int8x16: activations of 16 bits, which is slow (default: "
-        "%(default)s)",
     )
-    command.add_argument(
+    command.choice(
         "--interface",
-        choices=("float32", "int8"),
-        default="float32",
-        help="input and output of an int8 file (default: %(default)s). With int8 it gives the "
+        ("float32", "int8"),
+        "input and output of an int8 file (default: %(default)s). With int8 it gives the "
         "scores before a softmax",
+        default="float32",
     )
-    command.add_argument(
+    command.option(
         "--tolerance",
-        type=float,
-        metavar="SHARE",
-        help="largest difference to Keras that is accepted, relative to the largest output "
+        "SHARE",
+        "largest difference to Keras that is accepted, relative to the largest output "
         "(float32: 1e-4, float16: 0.05); of dynamic and int8 in root mean square (0.5)",
+        type=float,
     )
-
-
-def _add_images(command) -> None:
-    command.add_argument(
+    command.option(
         "--calibration",
-        metavar="DIR",
-        help="folder of images like those that the model will see, for int8's ranges",
+        "DIR",
+        "folder of images like those that the model will see, for int8's ranges",
     )
-    command.add_argument(
-        "--calibration-images",
-        type=int,
-        default=100,
-        metavar="N",
-        help="how many of them (default: %(default)s)",
-    )
-    command.add_argument(
+    command.number("--calibration-images", 100, "how many of them", least=1)
+    command.option(
         "--verification",
-        metavar="DIR",
-        help="folder of other images to verify with (default: some of those of --calibration that "
+        "DIR",
+        "folder of other images to verify with (default: some of those of --calibration that "
         "it does not use; without it parts of two photographs of scikit-learn's, or random images)",
     )
-    command.add_argument(
-        "--verification-images",
-        type=int,
-        default=8,
-        metavar="N",
-        help="how many of them (default: %(default)s)",
-    )
-    add_preprocessing(command, "none")
-    command.add_argument(
+    command.number("--verification-images", 8, "how many of them", least=1)
+    command.shared("--preprocessing", default="none")
+    command.flag(
         "--embed-preprocessing",
-        action="store_true",
-        help="the file takes pixels of 0 to 255 and does the --preprocessing itself",
+        "the file takes pixels of 0 to 255 and does the --preprocessing itself",
     )
-    command.add_argument(
+    command.option(
         "--source-size",
-        metavar="HEIGHTxWIDTH",
-        type=_size,
-        help="with --embed-preprocessing: the file takes whole images of this size, and crops and "
+        "HEIGHTxWIDTH",
+        "with --embed-preprocessing: the file takes whole images of this size, and crops and "
         "resizes them, too",
+        type=_size,
     )
-    command.add_argument(
-        "--resize",
-        type=int,
-        metavar="PIXELS",
-        help="shorter side of an image before the crop (default: 256/224 of the image size)",
-    )
-    command.add_argument(
+    command.shared("--resize", note=" (default: 256/224 of the image size)")
+    command.option(
         "--labels",
-        metavar="FILE",
-        help="names of the classes, one a line, to go into the file (default: classes.txt beside "
+        "FILE",
+        "names of the classes, one a line, to go into the file (default: classes.txt beside "
         "the model, if there is one)",
     )
-
-
-def _add_optimization(command) -> None:
-    command.add_argument(
+    command.number(
         "--batch",
-        type=int,
-        action="append",
-        metavar="N",
-        help="images that a TFLite or StableHLO file takes at once; of a SavedModel, which takes "
+        None,
+        "images that a TFLite or StableHLO file takes at once; of a SavedModel, which takes "
         "any number, those of the requests that it is warmed up with, may be repeated (default: 1)",
+        least=1,
+        action="append",
     )
-    command.add_argument(
-        "--target",
-        choices=("cpu", "gpu"),
-        default="cpu",
-        help="what a SavedModel or StableHLO is to run on (default: %(default)s)",
+    command.choice(
+        "--target", ("cpu", "gpu"), "what a SavedModel or StableHLO is to run on", default="cpu"
     )
-    command.add_argument(
+    command.choice(
         "--lowering",
-        choices=("auto", "tuned", "native"),
-        default="auto",
-        help="of grouped convolutions in a TFLite file: auto, after the measurements that come "
+        ("auto", "tuned", "native"),
+        "of grouped convolutions in a TFLite file: auto, after the measurements that come "
         "with keras_roots; tuned, after measurements on this machine, which are kept; native, as "
-        "they stand (default: %(default)s)",
+        "they stand",
+        default="auto",
     )
-    command.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="with which tuned measures"
-    )
+    command.number("--threads", 1, "with which tuned measures", least=1)
+    command.set_defaults(run=_export)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -173,72 +125,60 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> None:
     from keras_roots import export
-    from keras_roots.cli.models import one
+    from keras_roots.cli.models import class_names, is_file, one
 
     kind = _format(arguments)
     _check(arguments, kind)
     preprocessing = export.Preprocessing(
         arguments.preprocessing,
         inside=arguments.embed_preprocessing,
-        source_size=arguments.source_size,
-        resize=arguments.resize,
+        **taken(arguments, "source_size", "resize"),
     )
+    labels = None
+    if arguments.labels or is_file(arguments):
+        labels = class_names(arguments.model, arguments.labels)
     model = one(arguments)
-    if arguments.weights is None and not arguments.model.endswith(".keras"):
+    if arguments.weights is None and not is_file(arguments):
         to_stderr("the weights are random: the file is for timing only (see --weights)")
     images, ranges = _images(arguments, model, preprocessing)
-    batches = arguments.batch or [1]
-    common: dict[str, Any] = {
-        "preprocessing": preprocessing,
-        "labels": _labels(arguments),
-        "tolerance": arguments.tolerance,
-        "overwrite": arguments.overwrite,
-        "report": to_stderr,
-    }
+    exporter, own = _exporter(arguments, kind, ranges)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        if kind == "tflite":
-            artifact = export.export_tflite(
-                model,
-                arguments.output,
-                images,
-                precision=arguments.precision,
-                interface=arguments.interface,
-                calibration=ranges,
-                batch=batches[0],
-                lowering=arguments.lowering,
-                threads=arguments.threads,
-                **common,
-            )
-        elif kind == "stablehlo":
-            artifact = export.export_stablehlo(
-                model,
-                arguments.output,
-                images,
-                target=arguments.target,
-                batch=batches[0],
-                **common,
-            )
-        elif kind == "onnx":
-            artifact = export.export_onnx(model, arguments.output, images, **common)
-        else:
-            artifact = export.export_savedmodel(
-                model,
-                arguments.output,
-                images,
-                jit_compile=kind == "xla",
-                target=arguments.target,
-                batches=batches,
-                **common,
-            )
+        artifact = exporter(
+            model,
+            arguments.output,
+            images,
+            **own,
+            **taken(arguments, "tolerance", "overwrite"),
+            preprocessing=preprocessing,
+            labels=labels,
+            report=to_stderr,
+        )
     for warning in caught:
         to_stderr(f"warning: {warning.message}")
     if artifact.comparison.warning is not None:
         to_stderr(f"warning: {artifact.comparison.warning}")
     print(artifact.report())
-    return 0
+
+
+def _exporter(
+    arguments: argparse.Namespace, kind: str, ranges
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function that writes files of a kind, and what it takes that not all of them do."""
+    from keras_roots import export
+
+    batches = arguments.batch or [1]
+    if kind == "tflite":
+        own = taken(arguments, "precision", "interface", "lowering", "threads")
+        return export.export_tflite, {**own, "calibration": ranges, "batch": batches[0]}
+    if kind == "onnx":
+        return export.export_onnx, {}
+    own = taken(arguments, "target")
+    if kind == "stablehlo":
+        return export.export_stablehlo, {**own, "batch": batches[0]}
+    return export.export_savedmodel, {**own, "jit_compile": kind == "xla", "batches": batches}
 
 
 def _format(arguments: argparse.Namespace) -> str:
@@ -258,7 +198,8 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
     from keras_roots.export import calibration
     from keras_roots.reporting import refuse_existing, require_writable
 
-    if kind not in ("savedmodel", "xla"):
+    is_folder = kind in ("savedmodel", "xla")
+    if not is_folder:
         require_outputs(arguments.output)
     elif Path(arguments.output).is_file():
         raise NotADirectoryError(f"There is a file where a folder is to be: {arguments.output!r}")
@@ -268,40 +209,19 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
     require_writable(parent)
     if not arguments.overwrite:
         refuse_existing(arguments.output)
-    if arguments.threads < 1:
-        raise ValueError(f"Expected --threads of 1 or more. Received: {arguments.threads}")
-    if min(arguments.batch or [1]) < 1:
-        raise ValueError(f"Expected --batch of 1 or more. Received: {min(arguments.batch)}")
-    if len(arguments.batch or [1]) > 1 and kind not in ("savedmodel", "xla"):
+    if len(arguments.batch or [1]) > 1 and not is_folder:
         raise ValueError(f"A file of the format {kind} is of one --batch; give several files.")
-    for name in ("calibration_images", "verification_images"):
-        if (number := getattr(arguments, name)) < 1:
-            option = name.replace("_", "-")
-            raise ValueError(f"Expected --{option} of 1 or more. Received: {number}")
     if arguments.tolerance is not None and not arguments.tolerance > 0:
         raise ValueError(f"Expected a --tolerance above 0. Received: {arguments.tolerance}")
     for name, default in (("precision", "float32"), ("interface", "float32"), ("lowering", "auto")):
         if kind != "tflite" and getattr(arguments, name) != default:
             raise ValueError(f"--{name} is of TFLite files. Received: the format {kind}")
-    if arguments.source_size is not None and not arguments.embed_preprocessing:
-        raise ValueError("--source-size is with --embed-preprocessing")
     if arguments.precision in ("int8", "int8x16") and arguments.calibration is None:
         raise ValueError(
             f"{arguments.precision} needs images to calibrate with: give --calibration DIR"
         )
-    for folder in (arguments.calibration, arguments.verification):
-        if folder is not None:
-            calibration.require_images(folder)
-    if arguments.labels is not None and not Path(arguments.labels).is_file():
-        raise FileNotFoundError(f"There is no file of labels {arguments.labels!r}.")
-
-
-def _labels(arguments: argparse.Namespace):
-    from keras_roots.cli.models import class_names_beside, class_names_of
-
-    if arguments.labels is not None:
-        return class_names_of(arguments.labels)
-    return class_names_beside(arguments.model) if arguments.model.endswith(".keras") else None
+    for folder in filter(None, (arguments.calibration, arguments.verification)):
+        calibration.require_images(folder)
 
 
 def _images(arguments: argparse.Namespace, model, preprocessing):

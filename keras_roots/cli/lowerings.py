@@ -2,13 +2,7 @@
 
 import argparse
 
-from keras_roots.cli.options import (
-    add_format,
-    add_image_size_and_classes,
-    add_root,
-    add_set,
-    formatted,
-)
+from keras_roots.cli.options import add_model, add_root, show
 
 
 def add(commands) -> None:
@@ -18,25 +12,20 @@ def add(commands) -> None:
         description="Prints the lowering that each pass of each of keras_roots's convolutions gets "
         "where it trains or predicts in Keras, and the reason. (`export` prints those of a file.)",
     )
-    command.add_argument(
-        "model",
-        help="name of a network, such as resnet50, or a file that model.save wrote: model.keras",
-    )
+    add_model(command)
     add_root(command, default=None, note="of a network by name (default: its own)")
-    command.add_argument(
+    command.choice(
         "--context",
-        choices=("tensorflow-cpu", "xla-cpu", "accelerator"),
+        ("tensorflow-cpu", "xla-cpu", "accelerator"),
+        "where it runs: TensorFlow's own kernels on a CPU; compiled by XLA for a CPU, from "
+        "TensorFlow (jit_compile=True) or JAX; or a GPU",
         default="tensorflow-cpu",
-        help="where it runs: TensorFlow's own kernels on a CPU; compiled by XLA for a CPU, from "
-        "TensorFlow (jit_compile=True) or JAX; or a GPU (default: %(default)s)",
     )
-    add_image_size_and_classes(command)
-    add_set(command)
-    add_format(command)
+    command.shared("--image-size", "--classes", "--set", "--format")
     command.set_defaults(run=_lowerings, weights=None)
 
 
-def _lowerings(arguments: argparse.Namespace) -> int:
+def _lowerings(arguments: argparse.Namespace) -> None:
     from keras_roots.cli.models import one
     from keras_roots.lowering import report
     from keras_roots.surgery.convolutions import explain
@@ -47,5 +36,4 @@ def _lowerings(arguments: argparse.Namespace) -> int:
             f"{arguments.model!r} has no convolution of keras_roots: build it by name, or give it "
             "filter groups with keras_roots.rootify"
         )
-    print(formatted(report.table(explanations), arguments.format))
-    return 0
+    show(arguments, report.table(explanations))

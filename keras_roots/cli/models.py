@@ -6,22 +6,21 @@ import zipfile
 from pathlib import Path
 
 from keras_roots import topology
+from keras_roots.cli.options import taken
 
 
-def dense_and_grouped(arguments: argparse.Namespace, size: int | None):
+def dense_and_grouped(arguments: argparse.Namespace):
     """The dense network, the one with groups if asked for, and a shape for cost()."""
     from keras_roots.models import build
     from keras_roots.rootify import rootify
 
     grouped = arguments.root != topology.root(1)
-    if arguments.model.endswith(".keras"):
-        for name in ("classes", "set"):
-            if getattr(arguments, name):
-                raise ValueError(f"--{name} is for networks that are built by name, not for files")
+    if is_file(arguments):
+        _refuse(arguments, "classes", "set")
         dense = load(arguments.model)
-        shape = _filled(dense, size)  # Raises before the work.
+        shape = _filled(dense, arguments.image_size)  # Raises before the work.
         return dense, rootify(dense, arguments.root, report=None) if grouped else None, shape
-    options = _factory_options(arguments, size)
+    options = factory_options(arguments)
     rooted = build(arguments.model, root=arguments.root, **options) if grouped else None
     return build(arguments.model, root=1, **options), rooted, None
 
@@ -32,60 +31,79 @@ def one(arguments: argparse.Namespace):
 
     from keras_roots.models import build
 
-    size = arguments.image_size
-    if size is not None and size < 1:
-        raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")
-    if not arguments.model.endswith(".keras"):
-        options = _factory_options(arguments, size)
+    if not is_file(arguments):
+        options = factory_options(arguments)
         if arguments.root is not None:
             options["root"] = arguments.root
         return build(arguments.model, weights=arguments.weights, **options)
-    for name in ("root", "weights", "classes", "set"):
-        if getattr(arguments, name):
-            raise ValueError(f"--{name} is for networks that are built by name, not for files")
+    _refuse(arguments, "root", "weights", "classes", "set")
     model = load(arguments.model)
-    shape = _filled(model, size)
+    shape = _filled(model, arguments.image_size)
     if shape is None:
         return model
     inputs = keras.Input(shape)
     return keras.Model(inputs, model(inputs), name=model.name)
 
 
-def _factory_options(arguments: argparse.Namespace, size: int | None) -> dict[str, object]:
+def is_file(arguments: argparse.Namespace) -> bool:
+    """Whether the network is that of a file, and not built by name."""
+    return arguments.model.endswith(".keras")
+
+
+def _refuse(arguments: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(arguments, name):
+            raise ValueError(f"--{name} is for networks that are built by name, not for files")
+
+
+def factory_options(arguments: argparse.Namespace) -> dict[str, object]:
     """What the factory of a network by name is given, checked."""
     from keras_roots.models.application import shape_of_size
 
-    options: dict[str, object] = dict(arguments.set)
-    if size is not None:
-        options["input_shape"] = shape_of_size(size, 3)
-    if arguments.classes is not None:
-        options["classes"] = arguments.classes
     if Path(arguments.model).suffix in (".h5", ".hdf5", ".pb", ".tflite", ".onnx", ".pt"):
         raise ValueError(
             f"Expected the name of a network or a .keras file, as model.save writes. Received: "
             f"{arguments.model!r}"
         )
-    check_factory_options(arguments.model, dict(arguments.set))
+    options = dict(arguments.set)
+    check_factory_options(arguments.model, options)
+    if arguments.image_size is not None:
+        options["input_shape"] = shape_of_size(arguments.image_size, 3)
+    if arguments.classes is not None:
+        options["classes"] = arguments.classes
     return options
 
 
 def _filled(model, size: int | None) -> tuple | None:
-    """The shape of one image, with `size` where a saved model leaves it open."""
-    inputs = getattr(model, "inputs", None) if model.built else None
-    shapes = [tensor.shape[1:] for tensor in inputs or []]
-    is_open = any(None in shape for shape in shapes)
-    if size is None:
-        if is_open and len(shapes) == 1:
-            raise ValueError(f"'{model.name}' leaves its image size open: give --image-size")
+    """The shape of one image, with `size` where a saved model leaves it open; None: it is closed.
+
+    A model of other inputs than one image is taken as it is, where no size is given.
+    """
+    shapes = _input_shapes(model)
+    if size is None and (len(shapes) != 1 or None not in shapes[0]):
         return None
+    return image_shape(model, size)
+
+
+def _input_shapes(model) -> list[tuple]:
+    inputs = getattr(model, "inputs", None) if model.built else None
+    return [tuple(tensor.shape[1:]) for tensor in inputs or []]
+
+
+def image_shape(model, size: int | None) -> tuple:
+    """The shape of the one image that a saved model takes, with `size` where it leaves it open."""
+    shapes = _input_shapes(model)
     if len(shapes) != 1 or len(shapes[0]) != 3:
         raise ValueError(
-            f"--image-size is for files of a model with one image as its input; '{model.name}' "
-            f"has inputs of {', '.join(map(str, shapes)) or 'unknown shapes'}"
+            f"Expected a model with one image as its input. '{model.name}' has inputs of "
+            f"{', '.join(map(str, shapes)) or 'unknown shapes'}"
         )
-    if not is_open:
-        raise ValueError(f"'{model.name}' takes images of {shapes[0]} only: omit --image-size")
-    return tuple(size if length is None else length for length in shapes[0])
+    (shape,) = shapes
+    if size is None and None in shape:
+        raise ValueError(f"'{model.name}' leaves its image size open: give --image-size")
+    if size is not None and None not in shape and shape.count(size) < 2:
+        raise ValueError(f"'{model.name}' takes images of {shape} only: omit --image-size")
+    return tuple(size if length is None else length for length in shape)
 
 
 def check_factory_options(model: str, options: dict) -> None:
@@ -105,31 +123,20 @@ def classifier(arguments: argparse.Namespace):
     """The classifier of a command with `options.add_classifier`."""
     from keras_roots.classify.classifier import Classifier
 
-    suffix = Path(arguments.model).suffix
-    if suffix not in (".keras", ".tflite"):
-        raise ValueError(
-            "Expected a .keras file, as model.save writes, or a .tflite file. Received: "
-            f"{arguments.model!r}"
-        )
-    return Classifier(
-        arguments.model if suffix == ".tflite" else load(arguments.model),
-        preprocessing=arguments.preprocessing,
-        image_size=arguments.image_size,
-    )
+    path, settings = arguments.model, taken(arguments, "preprocessing", "image_size")
+    return Classifier(path if path.endswith(".tflite") else load(path), **settings)
 
 
-def class_names_beside(path: str) -> tuple[str, ...] | None:
-    """Those of a model in a work directory, or None."""
+def class_names(model: str, file: str | None = None) -> tuple[str, ...] | None:
+    """Those of a file, one a line; or those beside a model in a work directory, if any."""
     from keras_roots.training import workdir
 
-    return workdir.class_names(Path(path).parent)
-
-
-def class_names_of(path: str) -> tuple[str, ...]:
-    """One a line; the last may be followed by empty ones."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file of class names {path!r}.")
-    text = Path(path).read_text(encoding="utf-8")
+    if file is None:
+        return workdir.class_names(Path(model).parent)
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"There is no file of class names {file!r}.")
+    text = Path(file).read_text(encoding="utf-8")
+    # The last may be followed by empty ones.
     return tuple(line.strip() for line in text.rstrip().splitlines())
 
 
@@ -137,6 +144,8 @@ def load(path: str):
     """A saved model; nothing that is code in the file is run."""
     import keras
 
+    if Path(path).suffix != ".keras":
+        raise ValueError(f"Expected a .keras file, as model.save writes. Received: {path!r}")
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path!r}.")
     if not zipfile.is_zipfile(path):

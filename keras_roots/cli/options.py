@@ -1,22 +1,62 @@
-"""Options that several commands share, and what they mean."""
+"""How commands declare their options, which of these they share, and how they answer."""
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from keras_roots import topology
 
 _UNREAD_NAMED = 10
-_ROOT_HELP = (
-    "filter groups: R for root-R (1 is dense), column-R, tree-R, or degrees level by level, such "
-    "as 16,8,4,2"
-)
 
 
-def add_root(command, default: str | None, note: str = "(default: %(default)s)", **more) -> None:
-    command.add_argument(
-        "--root", type=root, default=default, metavar="R", help=f"{_ROOT_HELP}; {note}", **more
-    )
+class Parser(argparse.ArgumentParser):
+    """One whose mistakes are one line, as all of this program's are.
+
+    It says the default of an option, unless the help does so itself.
+    """
+
+    def error(self, message):
+        self.exit(2, f"keras-roots: {message} (see `{self.prog} --help`)\n")
+
+    def option(self, name: str, metavar: str | None, text: str, **more) -> None:
+        """An option with a value; `more` goes to `add_argument`."""
+        names = ("-o", name) if name == "--output" else (name,)
+        if more.get("default") not in (None, []) and "default: " not in text:
+            text += " (default: %(default)s)"
+        self.add_argument(*names, metavar=metavar, help=text, **more)
+
+    def number(
+        self, name: str, default: int | None, text: str, *, least: int | None = None, **more
+    ) -> None:
+        """An option that is an integer, of `least` or more."""
+        kind = int if least is None else at_least(least)
+        self.option(name, **{"metavar": "N", "type": kind, **more}, text=text, default=default)
+
+    def choice(self, name: str, choices: Sequence[str], text: str, **more) -> None:
+        """An option that is one of several words."""
+        self.option(name, None, text, choices=choices, **more)
+
+    def flag(self, name: str, text: str) -> None:
+        """An option without a value, which is True if it is given."""
+        self.add_argument(name, action="store_true", help=text)
+
+    def shared(self, *names: str, note: str | None = None, **more) -> None:
+        """Options that several commands have; `note` goes on with their help."""
+        for name in names:
+            metavar, text, given = _SHARED[name]
+            self.option(name, metavar, text + (note or ""), **{**given, **more})
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The integers that an option takes."""
+
+    def integer(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more; received {text}")
+        return int(text)
+
+    return integer
 
 
 def root(text: str) -> topology.Topology:
@@ -27,7 +67,7 @@ def root(text: str) -> topology.Topology:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _option(text: str) -> tuple[str, object]:
+def _setting(text: str) -> tuple[str, object]:
     """NAME=VALUE from the command line, where true and false are what they say."""
     name, separator, value = text.partition("=")
     if not separator or not name:
@@ -35,117 +75,116 @@ def _option(text: str) -> tuple[str, object]:
     return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
-def add_image_size(command) -> None:
-    command.add_argument(
-        "--image-size",
-        type=int,
-        metavar="PIXELS",
-        help="height and width (default: the network's; a file that leaves them open needs it)",
-    )
+# By their names: a metavar, the help, and what else `add_argument` takes.
+_SHARED: dict[str, tuple[str | None, str, dict[str, Any]]] = {
+    "--root": (
+        "R",
+        "filter groups: R for root-R (1 is dense), column-R, tree-R, or degrees level by level, "
+        "such as 16,8,4,2",
+        {"type": root},
+    ),
+    "--image-size": (
+        "PIXELS",
+        "height and width (default: the network's; a file that leaves them open needs it)",
+        {"type": at_least(1)},
+    ),
+    "--classes": ("N", "number of classes (default: the network's)", {"type": int}),
+    "--set": (
+        "NAME=VALUE",
+        "an option of the network's factory, such as geometry=deep-roots or stride_in_1x1=false; "
+        "may be repeated",
+        {"type": _setting, "action": "append", "default": []},
+    ),
+    "--data": (
+        "DIR_OR_NAME",
+        "folder of <class>/*.JPEG, or of a split with such folders, or of keras-roots arrays; "
+        "digits; or the name of a data set that tensorflow-datasets has prepared, such as "
+        "imagenet2012 or cifar10",
+        {"required": True},
+    ),
+    "--data-dir": ("DIR", "folder where tensorflow-datasets keeps it (default: its own)", {}),
+    "--split": (
+        "NAME",
+        "of the data (default: the first of validation, val and test that exists)",
+        {},
+    ),
+    "--preprocessing": (
+        None,
+        "what the model was trained with: none, values of 0 to 255; or as "
+        "keras.applications.imagenet_utils.preprocess_input has it",
+        {"choices": ("none", "torch", "caffe", "tf")},
+    ),
+    "--resize": ("PIXELS", "shorter side of an image before the crop", {"type": int}),
+    "--batch-size": ("N", "images at a time", {"type": int, "default": 32}),
+    "--format": (
+        None,
+        "of the tables",
+        {"choices": ("text", "markdown", "csv"), "default": "text"},
+    ),
+}
+RESIZE = "256/224 of the image size, which is 256 for 224; the image size itself below 64"
 
 
-def add_image_size_and_classes(command) -> None:
-    add_image_size(command)
-    command.add_argument(
-        "--classes", type=int, metavar="N", help="number of classes (default: the network's)"
-    )
+def add_root(command, default: str | None, note: str | None = None, **more) -> None:
+    command.shared("--root", default=default, note=note and f"; {note}", **more)
 
 
 def add_set(command) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_option,
-        metavar="NAME=VALUE",
-        help="an option of the network's factory, such as geometry=deep-roots or "
-        "stride_in_1x1=false; may be repeated",
-    )
+    command.shared("--set")
 
 
-def add_preprocessing(command, default: str | None, note: str = "%(default)s") -> None:
+def add_format(command) -> None:
+    command.shared("--format")
+
+
+def add_model(command) -> None:
+    """A network by name, or one of a file."""
     command.add_argument(
-        "--preprocessing",
-        choices=("none", "torch", "caffe", "tf"),
-        default=default,
-        help="what the model was trained with: none, values of 0 to 255; or as "
-        f"keras.applications.imagenet_utils.preprocess_input has it (default: {note})",
+        "model",
+        help="name of a network, such as resnet50, or a file that model.save wrote: model.keras",
     )
 
 
 def add_classifier(command, *, tflite: bool = True) -> None:
     """A model's file, and how images are brought to what it takes."""
     of_tflite = ", or that `keras-roots export` wrote, model.tflite" if tflite else ""
-    command.add_argument("model", help=f"a file that model.save wrote, model.keras{of_tflite}")
     said = "what a TFLite file says, else " if tflite else ""
-    add_preprocessing(command, None, f"{said}none")
-    add_resize(command, said)
-    add_image_size(command)
+    command.add_argument("model", help=f"a file that model.save wrote, model.keras{of_tflite}")
+    command.shared("--preprocessing", note=f" (default: {said}none)")
+    command.shared("--resize", note=f" (default: {said}{RESIZE})")
+    command.shared("--image-size")
 
 
-def add_resize(command, said: str = "") -> None:
-    """How images are brought to a size; `said` is what comes before the default."""
-    command.add_argument(
-        "--resize",
-        type=int,
-        metavar="PIXELS",
-        help=f"shorter side of an image before the crop (default: {said}256/224 of the image size, "
-        "which is 256 for 224; the image size itself below 64)",
-    )
-
-
-def add_labelled_images(command) -> None:
-    """What a classifier is evaluated on."""
-    command.add_argument(
-        "--data",
-        required=True,
-        metavar="DIR_OR_NAME",
-        help="folder of <class>/*.JPEG, or of a split with such folders, or of keras-roots arrays; "
-        "digits; or the name of a data set that tensorflow-datasets has prepared, such as "
-        "imagenet2012 or cifar10",
-    )
-    command.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder where tensorflow-datasets keeps it (default: its own)",
-    )
-    command.add_argument(
-        "--split",
-        metavar="NAME",
-        help="of the data (default: the first of validation, val and test that exists)",
-    )
-
-
-def add_batch_size(command) -> None:
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        metavar="N",
-        help="images at a time (default: %(default)s)",
-    )
-
-
-def add_format(command) -> None:
-    command.add_argument(
-        "--format",
-        choices=("text", "markdown", "csv"),
-        default="text",
-        help="of the tables (default: %(default)s)",
-    )
+def taken(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those arguments that a function of the library takes by the same names."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def formatted(table, name: str) -> str:
     return getattr(table, name)().rstrip("\n")
 
 
+def show(arguments: argparse.Namespace, *parts, csv=None) -> None:
+    """Prints tables, and what is said of them, with empty lines between.
+
+    In CSV, which is one table, it is the first of them only; or `csv`, a table or its text.
+    """
+    if arguments.format == "csv":
+        parts = (csv,) if csv else tuple(part for part in parts if not isinstance(part, str))[:1]
+    texts = (each if isinstance(each, str) else formatted(each, arguments.format) for each in parts)
+    print("\n\n".join(text.rstrip("\n") for text in texts))
+
+
+def heading(arguments: argparse.Namespace, text: str) -> str:
+    """The heading of a table, one of what `show` takes."""
+    return f"### {text}" if arguments.format == "markdown" else text
+
+
 def print_table(table, name: str, conditions: Mapping[str, object]) -> None:
-    """A measured table; the conditions below it, but not in CSV, which is one table."""
+    """A measured table; the conditions below it."""
     from keras_roots.timing import describe
 
-    print(formatted(table, name))
-    if name != "csv":
-        print(f"\n{describe(conditions)}")
+    show(argparse.Namespace(format=name), table, describe(conditions))
 
 
 def to_stderr(line: str) -> None:
@@ -171,3 +210,10 @@ def require_outputs(*paths: str | None, plot: str | None = None) -> None:
         require_place(path)
     if plot is not None:
         figures.require_plot(plot)
+
+
+def write(path: str | None, writer: Callable[..., object], *what) -> None:
+    """Writes `what` to a file if one is asked for, and says so."""
+    if path is not None:
+        writer(path, *what)
+        to_stderr(f"keras-roots: written: {path}")

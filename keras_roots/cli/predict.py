@@ -2,7 +2,7 @@
 
 import argparse
 
-from keras_roots.cli.options import add_classifier, add_format, formatted, to_stderr
+from keras_roots.cli.options import add_classifier, show, to_stderr
 
 
 def add(commands) -> None:
@@ -16,36 +16,25 @@ def add(commands) -> None:
     command.add_argument(
         "photos", nargs="+", metavar="photo", help="an image file, or a folder of some"
     )
-    command.add_argument(
-        "--top",
-        type=int,
-        default=5,
-        metavar="N",
-        help="classes of each photo (default: %(default)s)",
-    )
-    command.add_argument(
+    command.number("--top", 5, "classes of each photo", least=1)
+    command.option(
         "--classes",
-        metavar="FILE",
-        help="names of the classes, one a line (default: the labels in a TFLite file, or "
+        "FILE",
+        "names of the classes, one a line (default: the labels in a TFLite file, or "
         "classes.txt beside the model, if there are some)",
     )
-    add_format(command)
+    command.shared("--format")
     command.set_defaults(run=_predict)
 
 
-def _predict(arguments: argparse.Namespace) -> int:
+def _predict(arguments: argparse.Namespace) -> None:
     from keras_roots.classify.prediction import predict
-    from keras_roots.cli.models import class_names_beside, class_names_of, classifier
+    from keras_roots.cli.models import class_names, classifier
 
-    if arguments.top < 1:
-        raise ValueError(f"Expected --top of 1 or more. Received: {arguments.top}")
     model = classifier(arguments)
-    if arguments.classes is None:
-        names = model.labels or class_names_beside(arguments.model)
-    else:
-        names = class_names_of(arguments.classes)
+    names = None if arguments.classes else model.labels
+    names = names or class_names(arguments.model, arguments.classes)
     predictions = predict(model, arguments.photos, resize=arguments.resize, class_names=names)
     if not predictions.are_probabilities:
         to_stderr("the outputs are not probabilities (they do not sum to 1): printing scores")
-    print(formatted(predictions.table(arguments.top), arguments.format))
-    return 0
+    show(arguments, predictions.table(arguments.top))

@@ -1,10 +1,9 @@
 """`keras-roots reproduce`: the paper's tables, with our counts beside the published."""
 
 import argparse
-import sys
 import textwrap
 
-from keras_roots.cli.options import add_format, formatted
+from keras_roots.cli.options import heading, show, to_stderr
 
 
 def add(commands) -> None:
@@ -21,23 +20,17 @@ def add(commands) -> None:
         metavar="TABLE",
         help="resnet50, resnet200, googlenet, nin or alexnet (default: all)",
     )
-    add_format(command)
+    command.shared("--format")
     command.set_defaults(run=_reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     from keras_roots import paper
 
-    reproductions = paper.reproduce(
-        arguments.table or None, report=lambda line: print(line, file=sys.stderr)
-    )
-    if arguments.format == "csv":
-        print(formatted(paper.records(reproductions), "csv"))
-    else:
-        heading = "### {}" if arguments.format == "markdown" else "{}"
-        for each in reproductions:
-            print(heading.format(each.title), end="\n\n")
-            print(formatted(each.table(), arguments.format), end="\n\n")
-            for note in each.notes:
-                print(textwrap.fill(note, 100), end="\n\n")
-    return 0 if all(each.complete for each in reproductions) else 1
+    found = paper.reproduce(arguments.table or None, report=to_stderr)
+    parts: list = []
+    for each in found:
+        notes = (textwrap.fill(note, 100) for note in each.notes)
+        parts += [heading(arguments, each.title), each.table(), *notes]
+    show(arguments, *parts, csv=paper.records(found))
+    return 0 if all(each.complete for each in found) else 1

@@ -128,111 +128,6 @@ def test_files_that_are_no_models(tmp_path, capsys):
     assert not (tmp_path / "a.onnx").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["cost", "resnet51"], "Did you mean 'resnet50'"),
-        (["cost", "missing.keras"], "no file 'missing.keras'"),
-        (["cost", "model.h5"], "or a .keras file, as model.save writes"),
-        (["cost", "nin", "--set", "root=4"], "root has an option of its own: --root"),
-        (["cost", "vgg11", "--set", "geometry=szegedy"], "vgg11 has no option 'geometry'"),
-        (["cost", "googlenet", "--set", "geometry=deep"], "Expected geometry as one of"),
-        (["cost", "nin", "--plot", "bars.txt"], "ends in .png, .pdf or .svg"),
-        (["cost", "nin", "--plot", "missing/bars.png"], "no folder 'missing'"),
-        (["reproduce", "vgg"], "Unknown table 'vgg'"),
-        (["cost", "nin", "--root", "64"], "do not divide the channels of layer 'conv2_1_conv'"),
-        (["cost", "nin", "--classes", "0"], "classes as a positive integer"),
-        (["cost", "nin", "--image-size", "2"], "8x8 pixels or more"),
-        (["demo", "--data-dir", "somewhere"], "data_dir is for cifar10 only"),
-        (["demo", "--dataset", "cifar10", "--data-dir", "missing"], "no data folder 'missing'"),
-        (["demo", "--root", "1"], "--root 2 or more"),
-        (["benchmark", "build", "nin", "--reference", "ResNet51"], "Did you mean 'ResNet50'"),
-        (["benchmark", "build", "nin", "--rounds", "0"], "rounds of 1 or more"),
-        (["benchmark", "steps", "vgg"], "Unknown model 'vgg'"),
-        (["export", "nin", "-o", "missing/a.tflite"], "no folder 'missing'"),
-        (["export", "resnet51", "-o", "a.tflite"], "Did you mean 'resnet50'"),
-        (["export", "a.keras", "-o", "a.tflite"], "no file 'a.keras'"),
-        (["export", "a.keras", "--root", "8", "-o", "a.tflite"], "--root is for networks"),
-        (["export", "nin", "--weights", "a.weights.h5", "-o", "a.tflite"], "a.weights.h5"),
-        (["export", "nin", "-o", ".", "--format", "tflite"], "a folder where a file"),
-        (["export", "nin", "-o", "."], "There is '.' already"),
-        (["export", "nin", "-o", "a.bin"], "ends in .tflite, .stablehlo or .onnx"),
-        (["export", "nin", "-o", "missing/1"], "no folder"),
-        (["export", "nin", "--batch", "0", "-o", "a.tflite"], "--batch of 1 or more"),
-        (["export", "nin", "--batch", "1", "--batch", "2", "-o", "a.tflite"], "of one --batch"),
-        (["export", "nin", "--precision", "int8", "-o", "a.onnx"], "--precision is of TFLite"),
-        (["export", "nin", "--source-size", "8x8", "-o", "a.tflite"], "--embed-preprocessing"),
-        (["export", "nin", "--tolerance", "0", "-o", "a.tflite"], "--tolerance above 0"),
-        (["export", "nin", "--labels", "missing.txt", "-o", "a.tflite"], "no file of labels"),
-        (
-            ["export", "nin", "--calibration-images", "0", "-o", "a.onnx"],
-            "-images of 1 or more",
-        ),
-        (["benchmark", "inference", "nin"], "do not divide the channels"),
-        (["benchmark", "inference", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),
-        (["export", "nin", "--threads", "0", "-o", "a.tflite"], "--threads of 1 or more"),
-        (["export", "nin", "--image-size", "0", "-o", "a.tflite"], "--image-size of 1 or more"),
-        (["export", "nin", "--precision", "int8", "-o", "a.tflite"], "give --calibration DIR"),
-        (
-            ["export", "nin", "--precision", "int8", "--calibration", ".", "-o", "a.tflite"],
-            "There are no images in '.'",
-        ),
-        (["export", "nin", "--calibration", "missing", "-o", "a.tflite"], "no folder of images"),
-        (["benchmark", "layers", "nin", "--rounds", "0"], "rounds, threads and batch sizes"),
-        (["benchmark", "layers", "nin", "-o", "missing/a.json"], "no folder 'missing'"),
-        (["benchmark", "plot", "missing.csv", "-o", "a.png"], "no file 'missing.csv'"),
-        (["benchmark", "plot", __file__, "-o", "a.png"], "no CSV file of benchmark inference"),
-        (["benchmark", "plot", "missing.csv", "-o", "a.txt"], "ends in .png, .pdf or .svg"),
-        (["benchmark", "layers", "nin", "net"], "Unknown model 'net'"),
-        (["benchmark", "simplifications", "nin", "--rounds", "0"], "rounds and threads of 1"),
-        (["benchmark", "operators", "missing.tflite"], "no file 'missing.tflite'"),
-        (["benchmark", "operators", __file__], "is no TFLite file"),
-        (["benchmark", "inference", "nin", "--threads", "0"], "rounds and threads of 1 or more"),
-        (["benchmark", "inference", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
-        (["benchmark", "steps", "nin", "--rounds", "0"], "batch_size and rounds of 1"),
-        (["benchmark", "steps", "nin", "--batch-size", "0"], "batch_size and rounds of 1"),
-        (["benchmark", "steps", "nin", "--lowering", "fast"], "Expected --lowering"),
-        (["benchmark", "steps", "nin", "--set", "geometry=x"], "nin has no option 'geometry'"),
-        (["benchmark", "steps", "nin", "-o", "missing/a.csv"], "no folder 'missing'"),
-        (["benchmark", "lowerings", "net"], "Unknown model 'net'"),
-        (["benchmark", "lowerings", "nin", "--rounds", "0"], "rounds, threads and batch sizes"),
-        (["benchmark", "lowerings", "nin", "-o", "missing/a.json"], "no folder 'missing'"),
-        (["benchmark", "accelerator", "net", "-o", "results"], "Unknown model 'net'"),
-        (["lowerings", "net"], "Unknown model 'net'"),
-        (["lowerings", "a.keras"], "no file 'a.keras'"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("keras-roots: ")
-    assert error.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("root", "message"),
-    [
-        ("3", "power of two"),
-        ("0", "at least 1"),
-        ("-4", "at least 1"),
-        ("16,0", "at least 1"),
-        ("sixteen", "expected 16, column-8"),
-        ("16,x", "expected 16, column-8"),
-        ("ring-4", "expected 16, column-8"),
-    ],
-)
-def test_a_root_that_is_none(root, message, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["cost", "nin", f"--root={root}"])
-    assert exit_.value.code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
 def test_a_results_folder_that_is_not_empty_stays_as_it_is(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["demo", "-o", str(tmp_path)]) == 2
@@ -256,17 +151,6 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr("keras_roots.benchmark.demo.run", fail)
     assert main(["demo"]) == 1
     assert "the outputs differ" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [[], ["demo"], ["cost"], ["reproduce"], ["export"], ["benchmark"], ["benchmark", "layers"]],
-)
-def test_help(command, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main([*command, "--help"])
-    assert exit_.value.code == 0
-    assert "usage: keras-roots" in capsys.readouterr().out
 
 
 def test_as_a_module():

@@ -177,37 +177,6 @@ def test_every_combination_with_a_teacher(given, tmp_path):
     assert all(row["grouped_convolutions"] == 1 for row in rows if row["kind"] == "int8, QAT")
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ([], "Nothing is to be compressed: give a --prune, a number of --cluster or --qat"),
-        (["--prune", "1"], "Expected a sparsity above 0 and below 1"),
-        (["--prune", "-0.5"], "Expected a sparsity above 0 and below 1"),
-        (["--prune", "nan"], "Expected a sparsity above 0 and below 1"),
-        (["--cluster", "1"], "Expected a number of clusters from 2 to 255"),
-        (["--cluster", "2", "--prune", "0.5"], "from 3 to 255"),
-        (["--prune", "0.7", "--schedule", "2:4"], "2:4 is a sparsity of 0.5"),
-        (["--qat", "--epochs", "0"], "Expected --epochs of 1 or more"),
-        (["--qat", "--rounds", "0"], "Expected --rounds of 1 or more"),
-        (["--prune", "0.5", "--skip", "spacial"], "has no layer 'spacial' with a kernel; it has"),
-        (["--qat", "--learning-rate", "-1"], "Expected learning_rate of 0 or more"),
-        (["--qat", "--batch-size", "100"], "Expected a batch_size of the 48 training images"),
-        (["--qat", "--config", "nothing.json"], "There is no configuration file"),
-        (["--qat", "--beside", "nothing.keras"], "There is no file 'nothing.keras'"),
-        (["--qat", "--beside", "root=x.keras"], "Two networks would be called 'root'"),
-        (["--qat", "--data", "nothing"], "nothing"),
-    ],
-)
-def test_mistakes(given, tmp_path, capsys, more, message):
-    output = tmp_path / "out"
-    assert main(_command(given, output, *more)) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("keras-roots: ")
-    assert error.count("\n") == 1
-    assert not output.exists() or not any(output.iterdir())
-
-
 def test_a_folder_of_something_else_and_no_data(given, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(_command(given, tmp_path, "--qat")) == 2

@@ -7,7 +7,7 @@ import pytest
 
 import keras_roots
 from keras_roots.cli import main
-from tests.colour_models import one_line, tables
+from tests.colour_models import tables
 from tests.sample_models import small_model
 
 
@@ -83,35 +83,3 @@ def test_latency_of_a_file(files, capsys):
     assert main([*command, "--budget", "latency=60s"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "latency=60s is more than the dense network's latency" in error
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nin", "--budget", "macs=0.2"], "closest is --root 32,64, with macs 0.392"),
-        (["nin", "--budget", "speed=2"], "a budget of macs, parameters, latency"),
-        (["nin", "--budget", "macs=1G"], "more than the dense network's macs, 222,486,528"),
-        (["nin", "--budget", "latency=0.5", "--latency", "none"], "needs latency to be measured"),
-        (["nin", "--budget", "macs=0.5", "--latency", "tflite"], "Expected runtime as one of"),
-        (["nin", "--budget", "macs=0.5", "--limit", "0"], "--limit of 1 or more"),
-        (["nin", "--budget", "macs=0.5", "--family", "bush"], "Expected families of"),
-        (["nin", "--budget", "macs=0.5", "--max-degree", "1"], "degree of 2 or more"),
-        (["nin", "--budget", "macs=0.5", "--set", "a=1"], "has no option 'a'"),
-        (["nin", "--budget", "macs=0.5", "--plot", "a.txt"], "ends in .png, .pdf or .svg"),
-        (["nin", "--budget", "macs=0.5", "--csv", "missing/a.csv"], "no folder 'missing'"),
-        (["mlp", "--budget", "macs=0.5"], "Unknown model 'mlp'"),
-        (["a.keras", "--budget", "macs=0.5"], "no file 'a.keras'"),
-        (["{files}/open.keras", "--budget", "macs=0.5"], "give --image-size"),
-        (["{files}/small.keras", "--budget", "macs=0.5", "--classes", "3"], "not for files"),
-        (["{files}/grouped.keras", "--budget", "macs=0.5"], "grouped already"),
-        (["{files}/flat.keras", "--budget", "macs=0.5"], "has no convolution"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(
-    arguments, message, files, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    arguments = [argument.format(files=files) for argument in arguments]
-    assert main(["plan", *arguments]) == 2
-    assert message in one_line(capsys)
-    assert not list(tmp_path.iterdir())
