@@ -2,9 +2,10 @@
 
 import argparse
 import signal
+from collections.abc import Container
 from pathlib import Path
 
-from keras_roots.cli.options import show, to_stderr
+from keras_roots.cli.options import show, taken, to_stderr
 
 _OF_A_RUN = ("model", "best")
 _INTERRUPTED, _PREEMPTED = 130, 75
@@ -134,17 +135,13 @@ def _compress(arguments: argparse.Namespace) -> int:
         skip=_skipped(arguments.skip),
     )
     require_writable(arguments.output)
-    paths = {**_named(arguments.model), **_named(arguments.beside, arguments.model)}
+    compressed = _named(arguments.model)
+    paths = {**compressed, **_named(arguments.beside, others=compressed)}
     networks = {name: load(path) for name, path in paths.items()}
     teacher = load(arguments.teacher) if arguments.teacher else None
     first = next(iter(networks.values()))
     config = _config(arguments, next(iter(paths.values())), first)
-    tuning = FineTuning.of(
-        config,
-        epochs=arguments.epochs,
-        learning_rate=arguments.learning_rate,
-        preprocessing=arguments.preprocessing,
-    )
+    tuning = FineTuning.of(config, **taken(arguments, "epochs", "learning_rate", "preprocessing"))
     is_folder = config.dataset in ("folders", "arrays")
     read = evaluation.labelled_images(
         Classifier(first, preprocessing=arguments.preprocessing),
@@ -156,7 +153,6 @@ def _compress(arguments: argparse.Namespace) -> int:
         class_names=tuning.source.class_names,
         report=to_stderr,
     )
-    compressed = list(_named(arguments.model))
     # Of a folder, what tells it from others; tables and pictures are shown to others.
     parts = Path(read.data).parts[-2:]
     data = "/".join(parts) if config.dataset == "folders" else read.data
@@ -169,8 +165,7 @@ def _compress(arguments: argparse.Namespace) -> int:
             recipe,
             beside={name: m for name, m in networks.items() if name not in compressed},
             teacher=teacher,
-            threads=arguments.threads,
-            rounds=arguments.rounds,
+            **taken(arguments, "threads", "rounds"),
             report=to_stderr,
         )
     except Interrupted as interrupted:
@@ -189,22 +184,20 @@ def _skipped(names: list[str] | None):
     return () if names == ["none"] else tuple(names)
 
 
-def _named(given: list[str], others: list[str] | None = None) -> dict[str, str]:
+def _named(given: list[str], others: Container[str] = ()) -> dict[str, str]:
     """The files by names: those that are given, or else their own or their folders'."""
-    found: dict[str, str] = dict.fromkeys(_named(others), "") if others else {}
-    fresh: dict[str, str] = {}
+    found: dict[str, str] = {}
     for text in given:
         name, separator, path = text.partition("=")
         if not separator or "/" in name:
-            path = text
-            stem = Path(path).stem
+            path, stem = text, Path(text).stem
             name = Path(path).absolute().parent.name if stem in _OF_A_RUN else stem
-        if name in fresh or name in found:
+        if name in found or name in others:
             raise ValueError(
                 f"Two networks would be called {name!r} in the table. Give names: NAME=FILE"
             )
-        fresh[name] = path
-    return fresh
+        found[name] = path
+    return found
 
 
 def _config(arguments: argparse.Namespace, path: str, model):
@@ -213,17 +206,14 @@ def _config(arguments: argparse.Namespace, path: str, model):
     from keras_roots.training.config import Config, from_file, replaced
 
     beside = Path(path).with_name("config.json")
-    size = model.inputs[0].shape[1] if model.inputs else None
-    if arguments.config is not None:
-        config = from_file(arguments.config)
-    elif beside.is_file():
-        config = from_file(beside)
+    if arguments.config is not None or beside.is_file():
+        config = from_file(arguments.config or beside)
     elif arguments.data is None:
         raise ValueError(
             f"There is no configuration '{beside}' that says the data: give --data, or --config"
         )
     else:
-        size = size or 224
+        size = (model.inputs[0].shape[1] if model.inputs else None) or 224
         config = Config(
             image_size=size, resize=default_resize(size), batch_size=32, base_batch_size=32
         )

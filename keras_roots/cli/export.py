@@ -199,14 +199,12 @@ def _check(arguments: argparse.Namespace, kind: str) -> None:
     from keras_roots.reporting import refuse_existing, require_writable
 
     is_folder = kind in ("savedmodel", "xla")
-    if not is_folder:
+    output = Path(arguments.output)
+    if not (is_folder and output.is_dir()):
         require_outputs(arguments.output)
-    elif Path(arguments.output).is_file():
+    if is_folder and output.is_file():
         raise NotADirectoryError(f"There is a file where a folder is to be: {arguments.output!r}")
-    parent = Path(arguments.output).absolute().parent
-    if not parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(parent)!r} to write in.")
-    require_writable(parent)
+    require_writable(output.absolute().parent)
     if not arguments.overwrite:
         refuse_existing(arguments.output)
     if len(arguments.batch or [1]) > 1 and not is_folder:

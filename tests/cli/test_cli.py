@@ -1,3 +1,4 @@
+import argparse
 import csv
 import re
 import subprocess
@@ -7,6 +8,7 @@ import keras
 import pytest
 
 import keras_roots
+from keras_roots import cli
 from keras_roots.cli import main
 from tests.colour_models import tables
 from tests.sample_models import Scale
@@ -151,6 +153,18 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr("keras_roots.benchmark.demo.run", fail)
     assert main(["demo"]) == 1
     assert "the outputs differ" in capsys.readouterr().err
+
+
+def test_help_of_every_command():
+    def every(parser):
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for command in action.choices.values():
+                    yield from every(command)
+
+    for command in every(cli._parser()):
+        assert command.format_help().startswith(f"usage: {command.prog}")
 
 
 def test_as_a_module():
