@@ -25,12 +25,10 @@ def check(configs: dict[str, str]) -> int:
 
     from keras_roots.cost import cost
     from keras_roots.data import input_pipeline, sources
-    from keras_roots.requirements import require_extras
     from keras_roots.training import network
     from keras_roots.training.config import from_json
     from keras_roots.training.data import open_source
 
-    require_extras("Training", {"matplotlib": "plots"})
     parsed = {name: from_json(text) for name, text in configs.items()}
     source = open_source(next(iter(parsed.values())))
     sources.check_readable(source)

@@ -10,7 +10,7 @@ from keras_roots.cost import cost
 from keras_roots.data import Source, input_pipeline, sources
 from keras_roots.reporting.files import require_writable
 from keras_roots.reporting.tables import Table
-from keras_roots.requirements import require_extras, require_tensorflow_or_jax
+from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import network, plan, strategies, workdir
 from keras_roots.training.config import Config
 from keras_roots.training.data import open_source
@@ -28,7 +28,6 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
         ValueError, FileNotFoundError, ModuleNotFoundError: what is not right.
     """
     require_tensorflow_or_jax("Training")
-    require_extras("Training", {"matplotlib": "plots"})
     folder = Path(work_directory).expanduser()
     on_jax = keras.backend.backend() == "jax"
     replicas = 1 if on_jax else strategies.replicas(config)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,12 +105,17 @@ class History:
 
     def plot(self, title: str) -> Path | None:
         """Draws loss and error, epoch by epoch; where matplotlib is."""
-        if not self._write or not self.epochs:
+        if not self._write or not self.epochs or not can_plot():
             return None
         target = self._workdir / _PLOT
         with replacing(target) as path:
             _plot(self.epochs, title, path)
         return target
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _write_scalar(tag: str, value: float) -> None:

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from keras_roots.cli import main
-from keras_roots.export import Preprocessing, attachments, export_tflite
 from keras_roots.data import preprocessed
+from keras_roots.export import Preprocessing, attachments, export_tflite
 from tests.colour_models import COLOURS, NAMES, SIZE, jpeg, largest_colour
 from tests.processes import python
 
