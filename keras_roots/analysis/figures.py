@@ -9,8 +9,7 @@ import numpy as np
 from keras_roots.analysis import blocks
 from keras_roots.analysis.filters import Filters
 from keras_roots.analysis.results import Analysis, Correlation, Covariance, compared_groups
-from keras_roots.cost.report import require_plot
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import figures
 
 _BRIGHTEST = 99.5  # Percentile of the entries; few that are larger would darken all others.
 _MOST_LINES = 64
@@ -92,7 +91,6 @@ def plot_filters(path: str | os.PathLike, filters: Filters, name: str) -> None:
         ValueError: it has neither one nor three channels; or as `plot_covariance`.
         ModuleNotFoundError: as `plot_covariance`.
     """
-    require_plot(path)
     if filters.kernels.shape[2] not in (1, 3):
         raise ValueError(
             "Expected filters of one channel or three to make a picture of. Received: "
@@ -109,22 +107,19 @@ def plot_filters(path: str | os.PathLike, filters: Filters, name: str) -> None:
     picture = _tiled(pictures_of(filters.kernels), lines)
     width = max(map(len, lines))
     inches = (max(1.2 + _FILTER_INCHES * width, 5.5), 1.0 + _FILTER_INCHES * len(lines))
-    figure = _figure(inches)
-    axes = figure.subplots()
-    axes.imshow(picture, interpolation="nearest", extent=(0, width, len(lines), 0))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    if filters.groups:
-        axes.set_yticks([centre + 0.5 for centre in centres], list(rows), fontsize=8)
-        axes.tick_params(length=0)
-        axes.set_ylabel("group", fontsize=9)
-    figure.suptitle(
-        f"{name}: the {filters.kernels.shape[-1]} filters of {filters.layer}", fontsize=10
-    )
-    axes.set_title(_wrapped(filters.order(), inches[0]), fontsize=8, color="0.3")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with figures.figure(path, inches, grid=None) as figure:
+        axes = figure.subplots()
+        axes.imshow(picture, interpolation="nearest", extent=(0, width, len(lines), 0))
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        if filters.groups:
+            axes.set_yticks([centre + 0.5 for centre in centres], list(rows), fontsize=8)
+            axes.tick_params(length=0)
+            axes.set_ylabel("group", fontsize=9)
+        count = filters.kernels.shape[-1]
+        figure.suptitle(f"{name}: the {count} filters of {filters.layer}", fontsize=10)
+        axes.set_title(_wrapped(filters.order(), inches[0]), fontsize=8, color="0.3")
 
 
 def pictures_of(kernels: np.ndarray) -> np.ndarray:
@@ -161,36 +156,34 @@ def _heat_maps(
     title: str,
 ) -> None:
     """Panels: a title, a matrix of 0 or more and NaN, and its number of groups."""
-    require_plot(path)
     if not panels:
         raise ValueError(f"Nothing was analysed by the name of {title.partition(':')[0]!r}.")
     values = np.concatenate([matrix[~np.isnan(matrix)].ravel() for _, matrix, _ in panels])
     brightest = float(np.percentile(values, _BRIGHTEST)) if values.size else 0.0
     rows, columns = panels[0][1].shape
     shape = min(max(rows / columns, 0.5), 1.6)
-    figure = _figure((1.3 + 4.2 * len(panels), 1.2 + 4.2 * shape))
-    places = figure.subplots(1, len(panels), squeeze=False)[0]
-    for place, (heading, matrix, groups) in zip(places, panels, strict=True):
-        picture = place.imshow(
-            np.ma.masked_invalid(matrix),
-            vmin=0,
-            vmax=brightest or 1.0,
-            cmap=_colours(),
-            aspect="auto",
-            interpolation="nearest" if max(matrix.shape) <= _SHARP else "antialiased",
-        )
-        place.set_box_aspect(shape)
-        _lines(place, matrix.shape, groups)
-        place.set_title(heading, fontsize=9)
-        place.set_xlabel(axes[0], fontsize=9)
-        place.tick_params(labelsize=8)
-    places[0].set_ylabel(axes[1], fontsize=9)
-    colour_bar = figure.colorbar(picture, ax=list(places), extend="max", pad=0.02)
-    colour_bar.set_label(bar, fontsize=9)
-    colour_bar.ax.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    inches = (1.3 + 4.2 * len(panels), 1.2 + 4.2 * shape)
+    with figures.figure(path, inches, grid=None) as figure:
+        places = figure.subplots(1, len(panels), squeeze=False)[0]
+        for place, (heading, matrix, groups) in zip(places, panels, strict=True):
+            picture = place.imshow(
+                np.ma.masked_invalid(matrix),
+                vmin=0,
+                vmax=brightest or 1.0,
+                cmap=_colours(),
+                aspect="auto",
+                interpolation="nearest" if max(matrix.shape) <= _SHARP else "antialiased",
+            )
+            place.set_box_aspect(shape)
+            _lines(place, matrix.shape, groups)
+            place.set_title(heading, fontsize=9)
+            place.set_xlabel(axes[0], fontsize=9)
+            place.tick_params(labelsize=8)
+        places[0].set_ylabel(axes[1], fontsize=9)
+        colour_bar = figure.colorbar(picture, ax=list(places), extend="max", pad=0.02)
+        colour_bar.set_label(bar, fontsize=9)
+        colour_bar.ax.tick_params(labelsize=8)
+        figure.suptitle(title, fontsize=10)
 
 
 def _lines(place: Any, shape: tuple[int, ...], groups: int) -> None:
@@ -231,15 +224,6 @@ def _found(covariance: Covariance) -> str:
 
 def _groups(count: int) -> str:
     return "no groups" if count == 1 else f"{count} groups"
-
-
-def _figure(inches: tuple[float, float]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _wrapped(text: str, inches: float) -> str:

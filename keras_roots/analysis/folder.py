@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_roots import reporting
 from keras_roots.analysis import figures
 from keras_roots.analysis.results import Analysis, correlation_table, covariance_table, pairs_of
 from keras_roots.cost import Cost, cost
 from keras_roots.cost import report as cost_report
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import replacing, silent
 from keras_roots.timing.measure import describe
 
 FIGURES = ("png", "pdf", "svg")
@@ -52,7 +52,7 @@ def write(
         raise ValueError(f"Expected networks of different names. Received: {', '.join(names)}")
     if suffix not in FIGURES:
         raise ValueError(f"Expected a suffix of: {', '.join(FIGURES)}. Received: {suffix!r}")
-    cost_report.require_plot(folder / f"figure.{suffix}")
+    reporting.figures.require_plot(folder / f"figure.{suffix}")
     figure = _Names(folder, suffix)
     for first, second in pairs_of(analyses):
         path = figure(f"covariance-{first}--{second}")
@@ -114,10 +114,6 @@ def _write_tables(
     parts += ["\n".join(notes)] if notes else []
     images = "; ".join(f"{a.model}: {a.images:,} images" for a in analyses)
     parts.append(f"{images}. {describe(conditions)}".rstrip())
-    for name, text in (
-        ("summary.csv", tables[0].csv()),
-        ("correlation.csv", tables[1].csv()),
-        ("summary.md", "\n\n".join(parts) + "\n"),
-    ):
-        with replacing(folder / name) as path:
-            path.write_text(text, encoding="utf-8", newline="")
+    reporting.write_text(folder / "summary.csv", tables[0].csv())
+    reporting.write_text(folder / "correlation.csv", tables[1].csv())
+    reporting.write_text(folder / "summary.md", "\n\n".join(parts) + "\n")

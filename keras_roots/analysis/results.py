@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_roots.analysis import blocks
 from keras_roots.analysis.filters import Filters
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 
 # To a filter. Of independent responses, chance makes the canonical correlations about
 # sqrt(filters / samples), and pixels side by side are less than independent.

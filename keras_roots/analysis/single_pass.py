@@ -5,7 +5,6 @@ print(found.table().text())
 """
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
@@ -16,9 +15,7 @@ from keras_roots.analysis.filters import first_filters
 from keras_roots.analysis.moments import Moments, samples_of
 from keras_roots.analysis.plan import Pair, Plan, plan
 from keras_roots.analysis.results import Analysis, Correlation, Covariance
-from keras_roots.reporting import silent
-
-_SECONDS_PER_LINE = 10
+from keras_roots.reporting import Lines, silent
 
 
 def analyze(
@@ -81,7 +78,7 @@ def run(
     shapes = planned.responses.shapes
     of_pair = {pair: Moments(sum(shapes[path][2] for path in pair)) for pair in planned.pairs}
     of_layer = {path: Moments(shapes[path][2]) for path in planned.layers}
-    seen, reported = 0, time.monotonic()
+    seen, lines = 0, Lines(report)
     for batch in batches:
         responses = planned.responses(batch)
         for pair, moments in of_pair.items():
@@ -91,9 +88,7 @@ def run(
             for samples in samples_of([responses[path]]):
                 moments.update(samples)
         seen += len(batch)
-        if time.monotonic() - reported >= _SECONDS_PER_LINE:
-            reported = time.monotonic()
-            report(f"{seen:,}{'' if images is None else f' of {images:,}'} images analysed")
+        lines(f"{seen:,}{'' if images is None else f' of {images:,}'} images analysed")
     planned.require(seen)
     return Analysis(
         model=planned.model.name if name is None else name,

@@ -14,8 +14,7 @@ import keras
 from keras_roots.benchmark import lowerings, steps
 from keras_roots.lowering.choice import PACKED
 from keras_roots.models import build
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import silent, write_text
 from keras_roots.timing.measure import conditions
 from keras_roots.topology import RootLike
 
@@ -68,8 +67,7 @@ def accelerator(
             rounds=rounds,
             report=report,
         )
-        with replacing(layers.with_suffix(".csv")) as temporary:
-            temporary.write_text(lowerings.table(results).csv(), encoding="utf-8")
+        write_text(layers.with_suffix(".csv"), lowerings.table(results).csv())
         lowerings.measurements(results).write(layers)
         yield "layers", layers.with_suffix(".csv")
     for kind, dtype, data_format, batch, name in itertools.product(

@@ -1,6 +1,5 @@
 """Accuracies to set beside latencies: of a file, or those that the paper reports."""
 
-import csv
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from keras_roots import topology
 from keras_roots.benchmark.candidates import name_of
 from keras_roots.benchmark.records import Record, Results
 from keras_roots.paper import results as paper_results
+from keras_roots.reporting import read_csv
 
 PAPER = "paper"
 
@@ -70,17 +70,15 @@ def _read(path: str | os.PathLike) -> dict[tuple[str, str], tuple[float, float |
         raise FileNotFoundError(f"There is no file of accuracies '{path}'.")
     rows: dict[tuple[str, str], tuple[float, float | None]] = {}
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"network", "topology", "top1"} <= set(reader.fieldnames or ()):
+        for row in read_csv(path) or [{}]:
+            if not {"network", "topology", "top1"} <= set(row):
                 raise ValueError("expected columns network, topology, top1 and maybe top5")
-            for row in reader:
-                key = (row["network"], _topology(row["topology"]))
-                if key in rows:
-                    raise ValueError(f"{' '.join(key)} is there twice")
-                top5 = _share(row["top5"]) if row.get("top5") else None
-                rows[key] = (_share(row["top1"]), top5)
-    except (ValueError, csv.Error) as error:
+            key = (row["network"], _topology(row["topology"]))
+            if key in rows:
+                raise ValueError(f"{' '.join(key)} is there twice")
+            top5 = _share(row["top5"]) if row.get("top5") else None
+            rows[key] = (_share(row["top1"]), top5)
+    except ValueError as error:
         raise ValueError(f"'{path}' is no CSV file of accuracies: {error}") from error
     return rows
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 
 from keras_roots.models import build
+from keras_roots.reporting import silent
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike
 
@@ -17,7 +18,7 @@ def building(
     *,
     reference: str,
     rounds: int,
-    progress: Callable[[int], object] | None = None,
+    report: Callable[[str], object] = silent,
 ) -> dict[str, tuple[int, Timings]]:
     """Times the building of two networks, interleaved.
 
@@ -26,7 +27,7 @@ def building(
         root: its filter groups.
         reference: a network of keras.applications, such as "ResNet152V2".
         rounds: how often each is built.
-        progress: see `interleaved`.
+        report: see `interleaved`.
 
     Returns:
         The number of layers, and the timings, of each by its name.
@@ -64,5 +65,5 @@ def building(
         )
     )
     gc.collect()
-    timings = interleaved(candidates, rounds=rounds, warmup=1, progress=progress)
+    timings = interleaved(candidates, rounds=rounds, warmup=1, report=report)
     return {name: (layers[name], timings[name]) for name in layers}

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from keras_roots.benchmark.networks_table import milliseconds
 from keras_roots.benchmark.records import Record, Results
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, numbers
 from keras_roots.timing.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
 
 NO_DIFFERENCE = "no difference to tell"
@@ -51,11 +50,9 @@ def compare(old: Results, new: Results) -> list[Pair]:
 
 def differing_conditions(old: Results, new: Results) -> list[str]:
     """A line for each, but for the date."""
-    names = [name for name in {**old.conditions, **new.conditions} if name != "date"]
     return [
         f"{name}: {old.conditions.get(name, 'unknown')}; {new.conditions.get(name, 'unknown')}"
-        for name in names
-        if old.conditions.get(name) != new.conditions.get(name)
+        for name in old.differing(new.conditions)
     ]
 
 
@@ -68,7 +65,7 @@ def table(pairs: list[Pair]) -> Table:
             (
                 *(pair.new.session.network, pair.new.topology),
                 ", ".join(pair.new.session.words().values()),
-                *(milliseconds(r.p50, noisy=r.spread > NOISY) for r in (pair.old, pair.new)),
+                *(numbers.significant(r.p50, noisy=r.spread > NOISY) for r in (pair.old, pair.new)),
                 _difference(pair.ratio),
                 *(str(ratio) for ratio in (pair.old_to_dense, pair.new_to_dense)),
             )

@@ -6,7 +6,6 @@ side, and leaves a table, a plot and the models in one folder.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,16 @@ from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite, interpreter
 from keras_roots.models import RootNIN
-from keras_roots.reporting.files import refuse_contents, replacing, results_folder
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import (
+    Table,
+    figures,
+    numbers,
+    refuse_contents,
+    replacing,
+    results_folder,
+    write_json,
+    write_text,
+)
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.timing.measure import Timings, conditions, describe
 from keras_roots.topology import Topology, as_topology
@@ -182,24 +189,17 @@ def table(results: list[Result]) -> str:
     rows = [
         (
             f"NIN {result.topology}",
-            "{:.2f} ({:.2f} to {:.2f})".format(
-                *(100 * value for value in (result.accuracy, *result.accuracy_interval))
-            ),
-            _relative(result.parameters, reference.parameters),
-            _relative(result.macs, reference.macs),
-            "{:.2f} ({:.2f} to {:.2f})".format(
-                *(1e3 * result.latency.percentile(p) for p in (50, 10, 90))
-            ),
+            f"{100 * result.accuracy:.2f} "
+            f"({numbers.interval(100 * end for end in result.accuracy_interval)})",
+            numbers.change(result.parameters, reference.parameters),
+            numbers.change(result.macs, reference.macs),
+            result.latency.in_ms(2),
             f"{result.latency.median / reference.latency.median:.2f}",
             f"{result.artifact.size / 1024:,.0f}",
         )
         for result in results
     ]
     return Table(header, rows).markdown()
-
-
-def _relative(number: int, reference: int) -> str:
-    return f"{number:,}" if number == reference else f"{number:,} ({number / reference - 1:+.0%})"
 
 
 def _network(images: data.LabelledImages, topology: Topology) -> keras.Model:
@@ -262,15 +262,10 @@ def _write(folder: Path, results: list[Result], record: dict[str, object]) -> li
     table_file, records_file, plot_file = (
         folder / name for name in ("table.md", "results.json", "plot.png")
     )
-    with replacing(table_file) as path:
-        path.write_text(f"{table(results)}\n\n{describe(record)}\n", encoding="utf-8")
-    with replacing(records_file) as path:
-        rows = [_as_record(result) for result in results]
-        path.write_text(
-            json.dumps({"conditions": record, "results": rows}, indent=2) + "\n", encoding="utf-8"
-        )
-    with replacing(plot_file) as path:
-        _plot(results, record, path)
+    write_text(table_file, f"{table(results)}\n\n{describe(record)}\n")
+    rows = [_as_record(result) for result in results]
+    write_json(records_file, {"conditions": record, "results": rows})
+    _plot(plot_file, results, record)
     return [table_file, records_file, plot_file]
 
 
@@ -287,33 +282,33 @@ def _as_record(result: Result) -> dict[str, object]:
     return fields
 
 
-def _plot(results: list[Result], record: dict[str, object], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"Network in Network on {record['dataset']}")
-    by_latency, by_macs = figure.subplots(1, 2, sharey=True)
-    for result in results:
-        accuracy = 100 * result.accuracy
-        low, high = (100 * value for value in result.accuracy_interval)
-        # At 100% the interval's end can lie below by a rounding error.
-        yerr = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]
-        p10, p50, p90 = (1e3 * result.latency.percentile(p) for p in (10, 50, 90))
-        style = {"fmt": "o", "capsize": 3, "label": f"NIN {result.topology}"}
-        by_latency.errorbar(p50, accuracy, yerr=yerr, xerr=[[p50 - p10], [p90 - p50]], **style)
-        by_macs.errorbar(result.macs / 1e6, accuracy, yerr=yerr, **style)
-    by_latency.set_xlabel(
-        "CPU latency of an image, ms (LiteRT, 1 thread;\nmedian, 10th to 90th percentile)"
-    )
-    by_latency.set_ylabel(
-        f"top-1 accuracy, % of {record['held_out_images']:,}\nheld-out images, 95% interval"
-    )
-    by_macs.set_xlabel("multiply-accumulates of an image, millions")
-    for axes in (by_latency, by_macs):
-        axes.set_xlim(left=0)
-        axes.margins(y=0.25)
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower left")
-    figure.savefig(path, dpi=150)
+def _plot(path: Path, results: list[Result], record: dict[str, object]) -> None:
+    with figures.figure(path, (9, 4.2)) as figure:
+        figure.suptitle(f"Network in Network on {record['dataset']}")
+        by_latency, by_macs = figure.subplots(1, 2, sharey=True)
+        for result in results:
+            accuracy = 100 * result.accuracy
+            low, high = (100 * value for value in result.accuracy_interval)
+            # At 100% the interval's end can lie below by a rounding error.
+            yerr = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]
+            p10, p50, p90 = (1e3 * result.latency.percentile(p) for p in (10, 50, 90))
+            kind = result.topology.partition("-")[0]
+            style = {
+                "color": figures.COLOURS.get(kind, figures.COLOURS["explicit"]),
+                "fmt": figures.MARKERS.get(kind, figures.MARKERS["explicit"]),
+                "capsize": 3,
+                "label": f"NIN {result.topology}",
+            }
+            by_latency.errorbar(p50, accuracy, yerr=yerr, xerr=[[p50 - p10], [p90 - p50]], **style)
+            by_macs.errorbar(result.macs / 1e6, accuracy, yerr=yerr, **style)
+        by_latency.set_xlabel(
+            "CPU latency of an image, ms (LiteRT, 1 thread;\nmedian, 10th to 90th percentile)"
+        )
+        by_latency.set_ylabel(
+            f"top-1 accuracy, % of {record['held_out_images']:,}\nheld-out images, 95% interval"
+        )
+        by_macs.set_xlabel("multiply-accumulates of an image, millions")
+        for axes in (by_latency, by_macs):
+            axes.set_xlim(left=0)
+            axes.margins(y=0.25)
+            axes.legend(loc="lower left")

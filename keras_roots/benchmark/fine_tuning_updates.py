@@ -20,8 +20,7 @@ from keras_roots.compression.selection import DEFAULT, compressed
 from keras_roots.data import input_pipeline
 from keras_roots.models import build
 from keras_roots.models.application import shape_of_size
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike
 from keras_roots.training import optimization
@@ -55,7 +54,7 @@ class Updates:
                 (
                     name,
                     f"{1e3 * each.median:.0f}",
-                    f"{1e3 * each.percentile(10):.0f} to {1e3 * each.percentile(90):.0f}",
+                    each.spread_in_ms(0),
                     f"{each.median / plain:.2f}",
                 )
                 for name, each in self.timings.items()
@@ -115,7 +114,7 @@ def updates(
             candidates,
             rounds=rounds,
             warmup=1,
-            progress=lambda done: report(f"round {done} of {rounds}"),
+            report=report,
         )
     return Updates(model.name, size, batch_size, timings)
 

@@ -7,7 +7,6 @@ bound* of a network is the latency of our dense one, with each grouped layer's
 dense time divided by its number of groups.
 """
 
-import csv
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots import reporting
 from keras_roots.benchmark import runtimes
 from keras_roots.benchmark.operators import random_inference
 from keras_roots.cost import cost
@@ -27,9 +27,7 @@ from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
@@ -42,29 +40,14 @@ _IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
-    """Timings of one form of one network.
-
-    Attributes:
-        topology: its filter groups.
-        form: "stock", a policy of the exporter, or a runtime.
-        macs: multiply-accumulates of the network for one image.
-        timings: of one inference each.
-    """
-
-    topology: Topology
-    form: str
-    macs: int
-    timings: Timings
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
     """What was timed in turns, in one precision and with so many threads.
 
     Attributes:
         network, precision, threads: what and how.
-        latencies: by topology and form.
+        macs: multiply-accumulates of each network, for one image.
+        timings: of one inference each, by topology and form: "stock", a policy of the exporter,
+            or a runtime.
         bounds: the proportional bound of each topology in seconds.
         macs_per_second: of the large matrix product.
     """
@@ -72,12 +55,13 @@ class Run:
     network: str
     precision: Precision
     threads: int
-    latencies: dict[tuple[Topology, str], Latency]
+    macs: dict[Topology, int]
+    timings: dict[tuple[Topology, str], Timings]
     bounds: dict[Topology, float]
     macs_per_second: float
 
     def median(self, topology: Topology, form: str) -> float:
-        return self.latencies[topology, form].timings.median
+        return self.timings[topology, form].median
 
 
 def inference(
@@ -213,12 +197,9 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         per_turn=3,
         warmup=2,
         untimed_per_turn=1,
-        progress=lambda done: report(f"round {done} of {rounds}"),
+        report=report,
     )
-    latencies = {
-        (topology, form): Latency(topology, form, macs[topology], timings[topology, form])
-        for topology, form in (*files, *others)
-    }
+    of_networks = {key: timings[key] for key in (*files, *others)}
     bounds = {}
     for topology, degrees in groups.items():
         saved = sum(
@@ -228,7 +209,7 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
         )
         bounds[topology] = timings[_DENSE, ours].median - saved
     speed = _PRODUCT**3 / timings["product"].median
-    return Run(network, precision, threads, latencies, bounds, speed)
+    return Run(network, precision, threads, macs, of_networks, bounds, speed)
 
 
 def _product(precision: Precision) -> bytes:
@@ -279,7 +260,7 @@ def _groups(model: keras.Model) -> dict[tuple, int]:
 
 def table(run: Run) -> Table:
     """A row for each topology, in milliseconds and ratios."""
-    forms = list(dict.fromkeys(form for _, form in run.latencies))
+    forms = list(dict.fromkeys(form for _, form in run.timings))
     lowerings = [form for form in forms if form not in (STOCK, *runtimes.RUNTIMES)]
     others = [form for form in forms if form in runtimes.RUNTIMES]
     ours = lowerings[-1]
@@ -288,51 +269,50 @@ def table(run: Run) -> Table:
         header += [f"{form}, ms (10th to 90th percentile)", "/ stock dense", "/ dense of its kind"]
     header += ["bound, ms", f"{ours} / bound", *(f"{runtime}, ms" for runtime in others)]
     stock = run.median(_DENSE, STOCK)
-    dense_macs = run.latencies[_DENSE, STOCK].macs
     rows = []
-    for topology in dict.fromkeys(topology for topology, _ in run.latencies):
-        latency = run.latencies[topology, STOCK]
+    for topology in dict.fromkeys(topology for topology, _ in run.timings):
+        median = run.median(topology, STOCK)
         row = [
             "dense" if topology == _DENSE else str(topology),
-            f"{latency.macs / dense_macs:.3f}",
-            f"{latency.timings.median * 1e3:.2f}",
-            f"{latency.timings.median / stock:.3f}",
+            f"{run.macs[topology] / run.macs[_DENSE]:.3f}",
+            f"{median * 1e3:.2f}",
+            f"{median / stock:.3f}",
         ]
         for form in lowerings:
-            timings = run.latencies[topology, form].timings
-            median, low, high = (timings.percentile(p) for p in (50, 10, 90))
+            timings = run.timings[topology, form]
             row += [
-                f"{median * 1e3:.2f} ({low * 1e3:.2f} to {high * 1e3:.2f})",
-                f"{median / stock:.3f}",
-                f"{median / run.median(_DENSE, form):.3f}",
+                timings.in_ms(2),
+                f"{timings.median / stock:.3f}",
+                f"{timings.median / run.median(_DENSE, form):.3f}",
             ]
         bound = run.bounds[topology]
         row += [f"{bound * 1e3:.2f}", f"{run.median(topology, ours) / bound:.3f}"]
         for runtime in others:
-            found = run.latencies.get((topology, runtime))
-            row.append("" if found is None else f"{found.timings.median * 1e3:.2f}")
+            found = run.timings.get((topology, runtime))
+            row.append("" if found is None else f"{found.median * 1e3:.2f}")
         rows.append(row)
     return Table(header, rows)
 
 
 def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
     """A row for each form of each network, with the conditions, for other programs."""
-    names = ["network", "topology", "form", "precision", "threads", "macs", "median_ms", "p10_ms",
-             "p90_ms", "inferences", "bound_ms", "product_macs_per_second"]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, *conditions])
-        for run in runs:
-            for (topology, form), latency in run.latencies.items():
-                timings = latency.timings
-                times = [f"{timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
-                writer.writerow(
-                    [
-                        *(run.network, topology, form, run.precision, run.threads, latency.macs),
-                        *times,
-                        len(timings.seconds),
-                        f"{run.bounds[topology] * 1e3:.4f}",
-                        f"{run.macs_per_second:.4g}",
-                        *conditions.values(),
-                    ]
-                )
+    reporting.write_csv(
+        path,
+        [
+            {
+                "network": run.network,
+                "topology": topology,
+                "form": form,
+                "precision": run.precision,
+                "threads": run.threads,
+                "macs": run.macs[topology],
+                **timings.columns(),
+                "inferences": len(timings.seconds),
+                "bound_ms": f"{run.bounds[topology] * 1e3:.4f}",
+                "product_macs_per_second": f"{run.macs_per_second:.4g}",
+                **conditions,
+            }
+            for run in runs
+            for (topology, form), timings in run.timings.items()
+        ],
+    )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_roots.data import images, input_pipeline, sources
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_tensorflow
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.training.config import Config
@@ -25,7 +25,7 @@ def input_speed(
     *,
     count: int = 2000,
     rounds: int = 10,
-    progress: Callable[[int], object] | None = None,
+    report: Callable[[str], object] = silent,
 ) -> dict[str, Timings]:
     """Times the ways to read photographs.
 
@@ -35,7 +35,7 @@ def input_speed(
             timed of it, such as rand_augment, on top of "paper" and "full".
         count: images of a turn.
         rounds: turns of each.
-        progress: see `measure.interleaved`.
+        report: see `measure.interleaved`.
 
     Returns:
         Seconds an image, by candidate.
@@ -94,7 +94,7 @@ def input_speed(
     timings = interleaved(
         {name: consumed(dataset) for name, dataset in candidates.items()},
         rounds=rounds,
-        progress=progress,
+        report=report,
     )
     return {
         name: Timings(tuple(seconds / number for seconds in each.seconds))

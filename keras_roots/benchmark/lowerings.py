@@ -15,8 +15,7 @@ from keras_roots.lowering import choice, passes, ways
 from keras_roots.lowering.contexts import MOST
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.measured import Measurement, Measurements
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery import convolutions
 from keras_roots.timing.measure import Timings, conditions, interleaved
@@ -257,7 +256,7 @@ def table(results: Iterable[LayerTimings]) -> Table:
         for name, timing in result.timings.items():
             macs = measured.shape.macs * measured.batch
             macs *= {_DENSE: measured.shape.groups, _NOTHING: 0}.get(name, 1)
-            median, low, high = (timing.percentile(p) for p in (50, 10, 90))
+            median = timing.median
             beside = dense is not None and name not in (_DENSE, _NOTHING)
             bound = dense.median / measured.shape.groups if dense and beside else None
             rows.append(
@@ -269,7 +268,7 @@ def table(results: Iterable[LayerTimings]) -> Table:
                     _type(measured),
                     name + (" *" if name == best else ""),
                     f"{median * 1e3:.3f}",
-                    f"{low * 1e3:.3f} to {high * 1e3:.3f}",
+                    timing.spread_in_ms(3),
                     f"{macs / median / 1e9:.1f}" if macs else "",
                     "" if bound is None else f"{median / bound:.2f}",
                 )

@@ -26,8 +26,6 @@ from keras_roots.reporting import silent
 from keras_roots.timing.machine import busy_cores, load_average
 from keras_roots.timing.measure import turns
 
-# Cores that others may keep busy before it is said.
-_QUIET = 0.5
 _CALIBRATION_IMAGES = 32
 
 
@@ -42,9 +40,7 @@ def resumed(plan: Plan, path: str | os.PathLike) -> Results:
     if not Path(path).exists():
         return Results(conditions, [])
     found = records.read(path)
-    names = [name for name in {**found.conditions, **conditions} if name != "date"]
-    differing = [name for name in names if found.conditions.get(name) != conditions.get(name)]
-    if differing:
+    if differing := found.differing(conditions):
         were = ", ".join(f"{name} {found.conditions.get(name)}" for name in differing)
         now = ", ".join(f"{name} {conditions.get(name)}" for name in differing)
         raise ValueError(
@@ -137,7 +133,7 @@ def _measure(
     report: Callable[[str], object],
 ) -> list[Record]:
     load, busy = load_average(), busy_cores()
-    if busy is not None and busy > _QUIET:
+    if busy is not None and busy > records.QUIET:
         report(f"warning: other processes keep {busy:.1f} cores busy; times will be of both")
     began = time.strftime("%Y-%m-%dT%H:%M:%S")
     with contextlib.ExitStack() as stack:

@@ -7,13 +7,12 @@ each of these relative to the dense network.
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from keras_roots.benchmark.accuracies import Accuracies, of_results
 from keras_roots.benchmark.candidates import FILES
 from keras_roots.benchmark.networks_table import NOT_MEASURED
 from keras_roots.benchmark.records import Record, Results, Session, names
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import figures
 
 _MARKERS = "os^Dv<>P"
 # From the longest latency to the shortest, above which their axis is logarithmic.
@@ -33,9 +32,6 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
     Raises:
         ValueError: none of the accuracies is of these networks.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if accuracies is not None:
         accuracies.require_some(of_results(results))
     networks = list(dict.fromkeys(session.network for session in results.sessions))
@@ -48,26 +44,23 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
         3.7 if accuracies else 2 + len(_first_records(results, n)) * max(0.32, 0.12 * len(sessions))
         for n, sessions in of_each.items()
     ]
-    figure = Figure(figsize=(14, sum(heights) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    pieces = figure.subfigures(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for piece, network in zip(pieces, networks, strict=True):
-        panels = piece.subplots(1, 4, sharey=True)
-        sessions = of_each[network]
-        common, labels = names(sessions)
-        if accuracies is None:
-            _relative(panels, results, network, labels)
-        else:
-            _errors(panels, results, accuracies, network, labels)
-        _finish(piece, panels, sessions, f"{network}: {common}" if common else network)
     below = str(results.conditions.get("processor", ""))
     if results.conditions.get("gpu", "none") != "none":
         below += f", {results.conditions['gpu']}"
     if accuracies is not None:
         below += f". Accuracies are {accuracies.source}"
-    figure.supxlabel(below, fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with figures.figure(path, (14, sum(heights) + 0.5)) as figure:
+        pieces = figure.subfigures(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for piece, network in zip(pieces, networks, strict=True):
+            panels = piece.subplots(1, 4, sharey=True)
+            sessions = of_each[network]
+            common, labels = names(sessions)
+            if accuracies is None:
+                _relative(panels, results, network, labels)
+            else:
+                _errors(panels, results, accuracies, network, labels)
+            _finish(piece, panels, sessions, f"{network}: {common}" if common else network)
+        figure.supxlabel(below, fontsize=8)
 
 
 def _first_records(results: Results, network: str) -> list[Record]:
@@ -81,29 +74,18 @@ def _first_records(results: Results, network: str) -> list[Record]:
 
 def _finish(piece, panels, sessions: Sequence[Session], title: str) -> None:
     for axes in panels:
-        axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
     for axes, device in zip(panels[2:], ("cpu", "gpu"), strict=True):
         if not any(session.device == device for session in sessions):
-            axes.text(0.5, 0.5, NOT_MEASURED, transform=axes.transAxes, ha="center", color="gray")
-            axes.set_xticks([])
-            axes.grid(visible=False)
-            for line in axes.lines:
-                line.set_visible(False)
+            axes.set_axis_off()
+            text = f"{device.upper()} latency: {NOT_MEASURED}"
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="gray")
     piece.suptitle(title, fontsize=11)
-    handles: dict[str, Any] = {}
-    for axes in panels[2:]:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if len(handles) > 1:
-        piece.legend(handles.values(), handles, loc="outside lower center", fontsize=8,
-                     ncols=min(6, len(handles)), frameon=False)  # fmt: skip
+    figures.legend_below(piece, panels[2:])
 
 
 def _errors(panels, results: Results, accuracies: Accuracies, network: str, labels) -> None:
     """Top-1 error over each quantity; points of one kind of topology are joined."""
-
-    from matplotlib.ticker import LogLocator, NullLocator
 
     def line(
         axes, records: Sequence[Record], x: Callable[[Record], float], is_named=True, **style
@@ -153,10 +135,7 @@ def _errors(panels, results: Results, accuracies: Accuracies, network: str, labe
     for device, axes in panel.items():
         times = [record.p50 for s in labels if s.device == device for record in results.of(s)]
         if times and max(times) > _WIDE * min(times):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_locator(NullLocator())
+            figures.log_scale(axes, "x")
         axes.set_xlabel(f"{device.upper()} latency, ms\n(bars: 10th to 90th percentile)")
     panels[0].set_ylabel("top-1 error, %")
     for axes in panels:
@@ -225,7 +204,8 @@ def _relative(panels, results: Results, network: str, labels) -> None:
     panels[0].set_ylim(min(places.values()) - 0.6, 0.6)
     for axes in panels:
         axes.margins(x=0.1)
-        axes.axvline(1, color="gray", linewidth=0.8, linestyle="--")
+        if axes.has_data():
+            axes.axvline(1, color="gray", linewidth=0.8, linestyle="--")
 
 
 def _short_row(topology: str) -> str:

@@ -1,18 +1,15 @@
 """What `benchmark networks` measured, as tables like the paper's Table 1."""
 
-import math
 from collections.abc import Sequence
 
 from keras_roots.benchmark.accuracies import Accuracies
 from keras_roots.benchmark.candidates import FILES
-from keras_roots.benchmark.records import Record, Results, Session, names
+from keras_roots.benchmark.records import QUIET, Record, Results, Session, names
 from keras_roots.paper import results as paper_results
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, numbers
 from keras_roots.timing.ratios import FEWEST_ROUNDS, NOISY, WIDEST
 
 NOT_MEASURED = "not measured"
-# Cores that others kept busy, above which a note says so.
-_QUIET = 0.5
 
 
 def tables(
@@ -78,14 +75,7 @@ def _counts(quantity: str, values: Sequence[int | None], first: str) -> tuple[st
 
 
 def _ms(record: Record) -> str:
-    return milliseconds(record.p50, noisy=record.spread > NOISY)
-
-
-def milliseconds(value: float, *, noisy: bool = False) -> str:
-    """Three digits; two of what is noisy, after a mark."""
-    digits = 2 if noisy else 3
-    decimals = digits - 1 - math.floor(math.log10(value)) if value > 0 else 0
-    return ("~" if noisy else "") + f"{round(value, decimals):.{max(0, decimals)}f}"
+    return numbers.significant(record.p50, noisy=record.spread > NOISY)
 
 
 def _ratio(results: Results, record: Record | None) -> str:
@@ -139,7 +129,7 @@ def notes(
             found.append(f"The paper has no figures of {', '.join(missing)}.")
     for session in results.sessions:
         busy = results.of(session)[0].busy
-        if busy is not None and busy > _QUIET:
+        if busy is not None and busy > QUIET:
             found.append(f"Before {session}, other processes kept {busy:.1f} cores busy.")
     return found
 
@@ -151,11 +141,11 @@ def details(results: Results) -> Table:
     rows = []
     for record in results.records:
         session, memory = record.session, record.memory_mib
+        times = (1e3 * record.load_s, 1e3 * record.compile_s, *record.times().values())
         rows.append(
             (
                 *(session.network, record.topology, ", ".join(session.words().values())),
-                *(milliseconds(1e3 * seconds) for seconds in (record.load_s, record.compile_s)),
-                *(milliseconds(value) for value in record.times().values()),
+                *map(numbers.significant, times),
                 *(str(record.n), "" if memory is None else f"{memory:.0f}"),
             )
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.requirements import require_extras
 from keras_roots.timing.measure import Timings, interleaved
 

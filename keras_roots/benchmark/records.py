@@ -1,6 +1,5 @@
 """What `benchmark networks` measured: records with their conditions, as JSON and CSV."""
 
-import csv
 import dataclasses
 import functools
 import json
@@ -12,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.reporting.files import replacing
+from keras_roots import reporting
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 FORMAT = 1
+# Cores that others may keep busy before it is said.
+QUIET = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Session:
             "batch": f"batch {self.batch}",
         }
         if self.threads is not None:
-            found["threads"] = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+            found["threads"] = reporting.numbers.counted(self.threads, "thread")
         return found
 
     def __str__(self) -> str:
@@ -138,6 +139,11 @@ class Results:
         self.records = tuple(records)
         self.ratio = functools.cache(self._ratio)
 
+    def differing(self, conditions: Mapping[str, Any]) -> list[str]:
+        """The names of the conditions that are others, but for the date."""
+        names = [name for name in {**self.conditions, **conditions} if name != "date"]
+        return [name for name in names if self.conditions.get(name) != conditions.get(name)]
+
     @property
     def sessions(self) -> list[Session]:
         return list(dict.fromkeys(record.session for record in self.records))
@@ -168,17 +174,13 @@ def write_json(path: str | os.PathLike, results: Results) -> None:
             {**_row(results, record), "seconds": record.seconds} for record in results.records
         ],
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    reporting.write_json(path, content, indent=1)
 
 
 def write_csv(path: str | os.PathLike, results: Results) -> None:
     """A row for each record, with the conditions."""
     rows = [{**_row(results, record), **results.conditions} for record in results.records]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    reporting.write_csv(path, rows)
 
 
 def _row(results: Results, record: Record) -> dict[str, Any]:
@@ -229,37 +231,8 @@ def read(path: str | os.PathLike) -> Results:
 def _record(row: Any) -> Record:
     if not isinstance(row, dict):
         raise ValueError("a record is no object")
-
-    def value(name: str, *kinds: type) -> Any:
-        found = row.get(name)
-        wrong = name not in row or isinstance(found, bool) or not isinstance(found, kinds)
-        if wrong or (isinstance(found, (int, float)) and not 0 <= found < math.inf):
-            raise ValueError(f"a record's {name} is {found!r}")
-        return found
-
-    nothing, number = type(None), (int, float)
-    session = Session(
-        network=value("network", str),
-        runtime=value("runtime", str),
-        device=value("device", str),
-        precision=value("precision", str),
-        threads=value("threads", int, nothing),
-        batch=value("batch", int),
-    )
-    return Record(
-        session=session,
-        topology=value("topology", str),
-        weights=value("weights", str),
-        parameters=value("parameters", int, nothing),
-        macs=value("macs", int, nothing),
-        load_s=value("load_s", *number),
-        compile_s=value("compile_s", *number),
-        memory_mib=value("memory_mib", *number, nothing),
-        load=value("load", *number, nothing),
-        busy=value("busy", *number, nothing),
-        measured=value("measured", str),
-        seconds=_seconds(row.get("seconds")),
-    )
+    session = reporting.checked(Session, row)
+    return reporting.checked(Record, row, session=session, seconds=_seconds(row.get("seconds")))
 
 
 def _seconds(rounds: Any) -> tuple[tuple[float, ...], ...]:

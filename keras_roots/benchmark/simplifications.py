@@ -11,8 +11,7 @@ from keras_roots.export.convert import Precision, convert_stock
 from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
@@ -73,9 +72,5 @@ def simplifications(
 def table(timings: dict[str, Timings]) -> Table:
     """A row for each step."""
     stock = timings["stock"].median
-    rows = []
-    for name, timing in timings.items():
-        median, low, high = (timing.percentile(p) for p in (50, 10, 90))
-        times = f"{median * 1e3:.2f} ({low * 1e3:.2f} to {high * 1e3:.2f})"
-        rows.append((name, times, f"{median / stock:.3f}"))
+    rows = [(name, each.in_ms(2), f"{each.median / stock:.3f}") for name, each in timings.items()]
     return Table(("step", "median, ms (10th to 90th percentile)", "/ stock"), rows)

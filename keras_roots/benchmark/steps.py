@@ -9,7 +9,6 @@ which the convolutions of one level, or of all, are left out.
 """
 
 import contextlib
-import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,16 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots import lowering
+from keras_roots import lowering, reporting
 from keras_roots.benchmark.lowerings import compiled, contexts_here
 from keras_roots.cost import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.layers.optimizers import SGD
 from keras_roots.models import build
 from keras_roots.models.application import shape_of_size
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.surgery.clone import clone, copy_state
 from keras_roots.surgery.stock import to_stock
 from keras_roots.timing.measure import Timings, interleaved
@@ -41,29 +38,14 @@ _MOMENTUM = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """Timings of one form of one network.
-
-    Attributes:
-        topology: its filter groups.
-        form: "stock", "ours", or "folded" (forward passes only).
-        macs: multiply-accumulates of the step, all images together.
-        timings: of one step each.
-    """
-
-    topology: Topology
-    form: str
-    macs: int
-    timings: Timings
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
     """What was timed in turns.
 
     Attributes:
         network, kind, context, image_size, batch_size, dtype, data_format: what and how.
-        steps: by topology and form.
+        macs: multiply-accumulates of each network's step, all images together.
+        timings: of one step each, by topology and form: "stock", "ours", or "folded" (forward
+            passes only).
         without_spatial: the dense network without any of its spatial
             convolutions, in seconds, by form; empty where they cannot be left out.
         bounds: the proportional bounds, in seconds, by topology and form.
@@ -77,13 +59,14 @@ class Run:
     batch_size: int
     dtype: str
     data_format: str
-    steps: dict[tuple[Topology, str], Step]
+    macs: dict[Topology, int]
+    timings: dict[tuple[Topology, str], Timings]
     without_spatial: dict[str, float]
     bounds: dict[tuple[Topology, str], float]
     macs_per_second: float
 
     def median(self, topology: Topology, form: str) -> float:
-        return self.steps[topology, form].timings.median
+        return self.timings[topology, form].median
 
 
 def steps(
@@ -139,7 +122,8 @@ def steps(
         options["input_shape"] = shape_of_size(image_size, 3)
     forms = _forms(kind, dtype)
     candidates: dict[Any, Callable] = {}
-    macs, levels = {}, {}
+    macs: dict[Topology, int] = {}
+    levels = {}
     with _dtype_policy(dtype), _forced(lowering_of_all):
         for topology in topologies:
             model = build(network, root=topology, **options)
@@ -164,14 +148,8 @@ def steps(
         candidates,
         rounds=rounds,
         warmup=1,
-        progress=lambda done: report(f"round {done} of {rounds}"),
+        report=report,
     )
-    timed: dict[tuple[Topology, str], Step] = {
-        (topology, form): Step(topology, form, macs[topology], timings[topology, form])
-        for topology in topologies
-        for form in ("stock", *forms)
-        if (topology, form) in timings
-    }
     return Run(
         network=network,
         kind=kind,
@@ -180,7 +158,13 @@ def steps(
         batch_size=batch_size,
         dtype=dtype,
         data_format=keras.config.image_data_format(),
-        steps=timed,
+        macs=macs,
+        timings={
+            (topology, form): timings[topology, form]
+            for topology in topologies
+            for form in ("stock", *forms)
+            if (topology, form) in timings
+        },
         without_spatial={form: timings[_ALL, form].median for form in forms if spatial},
         bounds={
             (topology, form): _bound(timings, form, levels[topology], spatial)
@@ -322,8 +306,8 @@ def _product(dtype: str, context: str) -> Callable[[], object]:
 
 def table(run: Run) -> Table:
     """A row for each topology: milliseconds, and ratios to the arithmetic and to the bound."""
-    forms = [form for form in FORMS if any(form == each for _, each in run.steps)]
-    has_stock = (_DENSE, "stock") in run.steps
+    forms = [form for form in FORMS if any(form == each for _, each in run.timings)]
+    has_stock = (_DENSE, "stock") in run.timings
     header = ["network", "MACs / dense"]
     for form in forms:
         header += [f"{form}, ms (10th to 90th percentile)", f"{form} / dense {form}"]
@@ -332,20 +316,18 @@ def table(run: Run) -> Table:
             header += [f"{form} / bound"] if run.bounds else []
         header.append(f"{form}, of the product's rate")
     rows = []
-    for topology in dict.fromkeys(topology for topology, _ in run.steps):
-        macs = next(step.macs for (each, _), step in run.steps.items() if each == topology)
-        dense_macs = next(step.macs for (each, _), step in run.steps.items() if each == _DENSE)
-        row = ["dense" if topology == _DENSE else str(topology), f"{macs / dense_macs:.3f}"]
+    for topology, macs in run.macs.items():
+        row = ["dense" if topology == _DENSE else str(topology), f"{macs / run.macs[_DENSE]:.3f}"]
         for form in forms:
             columns = 3 + (form != "stock") * (has_stock + bool(run.bounds))
-            if (topology, form) not in run.steps:
+            if (topology, form) not in run.timings:
                 row += [""] * columns
                 continue
-            timings = run.steps[topology, form].timings
-            median, low, high = (timings.percentile(p) for p in (50, 10, 90))
-            row.append(f"{median * 1e3:.1f} ({low * 1e3:.1f} to {high * 1e3:.1f})")
+            timings = run.timings[topology, form]
+            median = timings.median
+            row.append(timings.in_ms(1))
             dense = (_DENSE, form)
-            row.append(f"{median / run.median(*dense):.3f}" if dense in run.steps else "")
+            row.append(f"{median / run.median(*dense):.3f}" if dense in run.timings else "")
             if form != "stock":
                 row += [f"{median / run.median(_DENSE, 'stock'):.3f}"] if has_stock else []
                 row += [f"{median / run.bounds[topology, form]:.3f}"] if run.bounds else []
@@ -362,21 +344,21 @@ def describe(run: Run) -> dict[str, object]:
 
 def write_csv(path, run: Run, conditions: dict[str, Any]) -> None:
     """A row for each form of each network, with the conditions, for other programs."""
-    what = describe(run)
-    names = ["topology", "form", "macs", "median_ms", "p10_ms", "p90_ms", "steps", "bound_ms",
-             "without_spatial_ms", "product_macs_per_second"]  # fmt: skip
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*what, *names, *conditions])
-        for (topology, form), step in run.steps.items():
-            times = [f"{step.timings.percentile(p) * 1e3:.4f}" for p in (50, 10, 90)]
-            bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
-            writer.writerow(
-                [
-                    *what.values(),
-                    *(topology, form, step.macs, *times, len(step.timings.seconds)),
-                    *("" if each is None else f"{each * 1e3:.4f}" for each in (bound, without)),
-                    f"{run.macs_per_second:.4g}",
-                    *conditions.values(),
-                ]
-            )
+    rows = []
+    for (topology, form), timings in run.timings.items():
+        bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
+        rows.append(
+            {
+                **describe(run),
+                "topology": topology,
+                "form": form,
+                "macs": run.macs[topology],
+                **timings.columns(),
+                "steps": len(timings.seconds),
+                "bound_ms": None if bound is None else f"{bound * 1e3:.4f}",
+                "without_spatial_ms": None if without is None else f"{without * 1e3:.4f}",
+                "product_macs_per_second": f"{run.macs_per_second:.4g}",
+                **conditions,
+            }
+        )
+    reporting.write_csv(path, rows)

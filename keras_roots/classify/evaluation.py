@@ -15,8 +15,7 @@ import numpy as np
 from keras_roots.classify import intervals
 from keras_roots.classify.classifier import Classifier, are_probabilities, resize_of
 from keras_roots.data import Images, Source
-from keras_roots.reporting import silent
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, silent
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_roots.classify.classifier import Classifier, are_probabilities, resize_of
 from keras_roots.data import images, sources
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 
 _PHOTOS_AT_ONCE = 32
 

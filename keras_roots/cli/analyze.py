@@ -85,7 +85,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from keras_roots import analysis
     from keras_roots.analysis import folder
     from keras_roots.analysis.results import correlation_table, covariance_table
-    from keras_roots.reporting.files import refuse_contents, require_writable, results_folder
+    from keras_roots.reporting import refuse_contents, require_writable, results_folder
     from keras_roots.requirements import require_extras
     from keras_roots.timing.measure import conditions
 

@@ -33,7 +33,7 @@ def add(commands) -> None:
 def _arrays(arguments: argparse.Namespace) -> int:
     from keras_roots import data
     from keras_roots.data import arrays
-    from keras_roots.reporting.files import refuse_existing
+    from keras_roots.reporting import refuse_existing
 
     if not arguments.overwrite:
         refuse_existing(arguments.output)

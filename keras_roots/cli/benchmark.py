@@ -1,7 +1,6 @@
 """`keras-roots benchmark`: speed on this machine, a sub-command for each measurement."""
 
 import argparse
-import sys
 
 from keras_roots.cli import benchmark_fine_tuning, benchmark_networks, benchmark_steps
 from keras_roots.cli.options import (
@@ -9,7 +8,8 @@ from keras_roots.cli.options import (
     add_root,
     add_set,
     formatted,
-    require_folder,
+    print_table,
+    require_outputs,
     to_stderr,
 )
 
@@ -158,7 +158,7 @@ def _add_precision(command) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.building import building
-    from keras_roots.reporting.tables import Table
+    from keras_roots.reporting import Table, numbers
     from keras_roots.timing.measure import conditions, describe
 
     results = building(
@@ -166,12 +166,12 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.root,
         reference=arguments.reference,
         rounds=arguments.rounds,
-        progress=lambda done: print(f"round {done}/{arguments.rounds}", file=sys.stderr),
+        report=to_stderr,
     )
     rows = []
     for name, (layers, timings) in results.items():
-        median, p10, p90 = (timings.percentile(p) for p in (50, 10, 90))
-        seconds = f"{median:.2f} ({p10:.2f} to {p90:.2f})"
+        median, *ends = (timings.percentile(p) for p in (50, 10, 90))
+        seconds = f"{median:.2f} ({numbers.interval(ends)})"
         rows.append((name, str(layers), seconds, f"{1e3 * median / layers:.2f}"))
     spread = "building, s: median (10th to 90th percentile)"
     print(Table(("network", "layers", spread, "ms a layer"), rows).markdown())
@@ -186,10 +186,10 @@ def _inference(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import check_factory_options
     from keras_roots.export import calibration
     from keras_roots.models import build
+    from keras_roots.reporting import numbers
     from keras_roots.timing.measure import conditions, describe
 
-    if arguments.output is not None:
-        require_folder(arguments.output)
+    require_outputs(arguments.output)
     options = dict(arguments.set)
     check_factory_options(arguments.model, options)
     images = None
@@ -213,8 +213,8 @@ def _inference(arguments: argparse.Namespace) -> int:
     heading = "### " if arguments.format == "markdown" else ""
     for run in runs:
         if arguments.format != "csv":
-            threads = "thread" if run.threads == 1 else "threads"
-            print(f"{heading}{run.network}, {run.precision}, {run.threads} {threads}\n")
+            threads = numbers.counted(run.threads, "thread")
+            print(f"{heading}{run.network}, {run.precision}, {threads}\n")
         print(formatted(inference.table(run), arguments.format))
         if arguments.format != "csv":
             print(f"\nA large matrix product: {run.macs_per_second / 1e9:.1f} G MACs/s\n")
@@ -230,7 +230,7 @@ def _input(arguments: argparse.Namespace) -> int:
     import os
 
     from keras_roots.benchmark.input import input_speed, table
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing.measure import conditions
     from keras_roots.training import Config
 
     size = arguments.image_size
@@ -245,26 +245,24 @@ def _input(arguments: argparse.Namespace) -> int:
         config,
         count=arguments.images,
         rounds=arguments.rounds,
-        progress=lambda done: to_stderr(f"{done}/{arguments.rounds} rounds"),
+        report=to_stderr,
     )
     cores = os.cpu_count() or 1
-    print(formatted(table(timings, cores), arguments.format))
-    if arguments.format != "csv":
-        record = conditions(
-            image_size=size,
-            batch_size=arguments.batch_size,
-            rand_augment=arguments.rand_augment,
-            images=arguments.images,
-            rounds=arguments.rounds,
-        )
-        print(f"\n{describe(record)}")
+    record = conditions(
+        image_size=size,
+        batch_size=arguments.batch_size,
+        rand_augment=arguments.rand_augment,
+        images=arguments.images,
+        rounds=arguments.rounds,
+    )
+    print_table(table(timings, cores), arguments.format, record)
     return 0
 
 
 def _simplifications(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import simplifications
     from keras_roots.models import build
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing.measure import conditions
 
     timings = simplifications.simplifications(
         build(arguments.model, root=arguments.root),
@@ -273,34 +271,30 @@ def _simplifications(arguments: argparse.Namespace) -> int:
         rounds=arguments.rounds,
         report=to_stderr,
     )
-    print(formatted(simplifications.table(timings), arguments.format))
-    if arguments.format != "csv":
-        record = conditions(
-            network=f"{arguments.model} {arguments.root}",
-            precision=arguments.precision,
-            threads=arguments.threads,
-            rounds=arguments.rounds,
-        )
-        print(f"\n{describe(record)}")
+    record = conditions(
+        network=f"{arguments.model} {arguments.root}",
+        precision=arguments.precision,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+    )
+    print_table(simplifications.table(timings), arguments.format, record)
     return 0
 
 
 def _operators(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.operators import profile
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing.measure import conditions
 
     found = profile(arguments.file, threads=arguments.threads, rounds=arguments.rounds)
-    print(formatted(found.table(), arguments.format))
-    if arguments.format != "csv":
-        print(f"\n{describe(conditions(threads=arguments.threads, rounds=arguments.rounds))}")
+    record = conditions(threads=arguments.threads, rounds=arguments.rounds)
+    print_table(found.table(), arguments.format, record)
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import relative_plot
-    from keras_roots.cost import report as cost_report
 
-    cost_report.require_plot(arguments.output)
+    require_outputs(plot=arguments.output)
     rows = [row for file in arguments.file for row in relative_plot.read(file)]
     relative_plot.plot(arguments.output, rows)
     to_stderr(f"keras-roots: the plot is in {arguments.output}")

@@ -8,7 +8,7 @@ from keras_roots.cli.options import (
     add_root,
     add_set,
     formatted,
-    require_folder,
+    require_outputs,
     to_stderr,
 )
 
@@ -155,14 +155,9 @@ def _networks(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accuracies, networks, networks_plot, networks_table, records
     from keras_roots.benchmark.networks_plan import plan
     from keras_roots.cli.models import check_factory_options, load
-    from keras_roots.cost import report as cost_report
     from keras_roots.timing.measure import describe
 
-    for path in (arguments.output, arguments.csv):
-        if path is not None:
-            require_folder(path)
-    if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
+    require_outputs(arguments.output, arguments.csv, plot=arguments.plot)
     names = [model for model in arguments.model if Path(model).suffix not in (".keras", ".tflite")]
     options = dict(arguments.set)
     for name in names:
@@ -224,9 +219,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _figure(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accuracies, networks_plot, records
-    from keras_roots.cost import report as cost_report
 
-    cost_report.require_plot(arguments.output)
+    require_outputs(plot=arguments.output)
     results = records.read(arguments.file)
     known = None if arguments.accuracy is None else accuracies.accuracies(arguments.accuracy)
     networks_plot.plot(arguments.output, results, known)

@@ -8,7 +8,7 @@ from keras_roots.cli.options import (
     add_root,
     add_set,
     formatted,
-    require_folder,
+    require_outputs,
     root,
     to_stderr,
 )
@@ -204,8 +204,7 @@ def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import check_factory_options
     from keras_roots.timing.measure import conditions, describe
 
-    if arguments.output is not None:
-        require_folder(arguments.output)
+    require_outputs(arguments.output)
     options = dict(arguments.set)
     check_factory_options(arguments.model, options)
     stock_roots = arguments.stock_root
@@ -245,8 +244,7 @@ def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.models import network
     from keras_roots.timing.measure import conditions, describe
 
-    if arguments.output is not None:
-        require_folder(arguments.output)
+    require_outputs(arguments.output)
     for name in arguments.model:
         network(name)  # Raises if it is unknown.
     results = lowerings.lowerings(
@@ -296,7 +294,7 @@ def _built(arguments: argparse.Namespace) -> list:
 def _accelerator(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import accelerator
     from keras_roots.models import network
-    from keras_roots.reporting.files import results_folder
+    from keras_roots.reporting import results_folder
 
     network(arguments.model)  # Raises if it is unknown.
     folder = results_folder(arguments.output, overwrite=True)  # What is there is kept.

@@ -150,7 +150,7 @@ def _compress(arguments: argparse.Namespace) -> int:
     from keras_roots.compression import job, legacy
     from keras_roots.compression.fine_tuning import FineTuning
     from keras_roots.compression.recipe import Recipe
-    from keras_roots.reporting.files import require_writable
+    from keras_roots.reporting import require_writable
     from keras_roots.training.loop import Interrupted
 
     legacy.require("Compression")

@@ -10,6 +10,7 @@ from keras_roots.cli.options import (
     add_root,
     add_set,
     formatted,
+    require_outputs,
 )
 
 
@@ -50,8 +51,7 @@ def _cost(arguments: argparse.Namespace) -> int:
     from keras_roots.cost import cost
     from keras_roots.cost import report as cost_report
 
-    if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
+    require_outputs(plot=arguments.plot)
     size = arguments.image_size
     if size is not None and size < 1:
         raise ValueError(f"Expected --image-size of 1 or more. Received: {size}")

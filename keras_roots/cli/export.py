@@ -10,7 +10,7 @@ from keras_roots.cli.options import (
     add_preprocessing,
     add_root,
     add_set,
-    require_folder,
+    require_outputs,
     to_stderr,
 )
 
@@ -256,10 +256,10 @@ def _format(arguments: argparse.Namespace) -> str:
 def _check(arguments: argparse.Namespace, kind: str) -> None:
     """Raises for what can be told before a model is built."""
     from keras_roots.export import calibration
-    from keras_roots.reporting.files import refuse_existing, require_writable
+    from keras_roots.reporting import refuse_existing, require_writable
 
     if kind not in ("savedmodel", "xla"):
-        require_folder(arguments.output)
+        require_outputs(arguments.output)
     elif Path(arguments.output).is_file():
         raise NotADirectoryError(f"There is a file where a folder is to be: {arguments.output!r}")
     parent = Path(arguments.output).absolute().parent

@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from keras_roots import topology
 
@@ -140,6 +139,15 @@ def formatted(table, name: str) -> str:
     return getattr(table, name)().rstrip("\n")
 
 
+def print_table(table, name: str, conditions: Mapping[str, object]) -> None:
+    """A measured table; the conditions below it, but not in CSV, which is one table."""
+    from keras_roots.timing import describe
+
+    print(formatted(table, name))
+    if name != "csv":
+        print(f"\n{describe(conditions)}")
+
+
 def to_stderr(line: str) -> None:
     """Progress, and where files are: what is no result."""
     print(line, file=sys.stderr)
@@ -155,11 +163,11 @@ def name_unread(images: Sequence[str]) -> None:
             to_stderr(f"  and {len(images) - _UNREAD_NAMED:,} more")
 
 
-def require_folder(path: str) -> None:
-    """Raises an OSError, before the work, if a file cannot be written there."""
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"There is a folder where a file is to be written: '{path}'.")
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(
-            f"There is no folder '{Path(path).parent}' to write {Path(path).name!r} in."
-        )
+def require_outputs(*paths: str | None, plot: str | None = None) -> None:
+    """Raises an error, before the work, if a file that is asked for cannot be written there."""
+    from keras_roots.reporting import figures, require_place
+
+    for path in filter(None, paths):
+        require_place(path)
+    if plot is not None:
+        figures.require_plot(plot)

@@ -7,7 +7,7 @@ from keras_roots.cli.options import (
     add_image_size_and_classes,
     add_set,
     formatted,
-    require_folder,
+    require_outputs,
     to_stderr,
 )
 
@@ -86,16 +86,12 @@ def add(commands) -> None:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from keras_roots import planning
-    from keras_roots.cost import report as cost_report
     from keras_roots.planning import report
     from keras_roots.planning.plot import plot
 
     if arguments.limit < 1:
         raise ValueError(f"Expected --limit of 1 or more. Received: {arguments.limit}")
-    if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
-    if arguments.csv is not None:
-        require_folder(arguments.csv)
+    require_outputs(arguments.csv, plot=arguments.plot)
     budgets = planning.parse(arguments.budget)
     timing = _timing(arguments, budgets)
     if timing is not None:

@@ -10,7 +10,7 @@ from keras_roots.cli.options import (
     add_labelled_images,
     formatted,
     name_unread,
-    require_folder,
+    require_outputs,
     to_stderr,
 )
 
@@ -87,15 +87,10 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import class_names_beside, load
     from keras_roots.compression import sensitivity
     from keras_roots.compression.sensitivity_results import LEVEL, UNCERTAIN
-    from keras_roots.cost import report as cost_report
 
     if arguments.images < 0:
         raise ValueError(f"Expected --images of 0 or more. Received: {arguments.images}")
-    if arguments.plot is not None:
-        cost_report.require_plot(arguments.plot)
-    for path in (arguments.csv, arguments.plot):
-        if path is not None:
-            require_folder(path)
+    require_outputs(arguments.csv, plot=arguments.plot)
     if not arguments.model.endswith(".keras"):
         raise ValueError(
             f"Expected a .keras file, as model.save writes. Received: {arguments.model!r}"

@@ -46,7 +46,7 @@ from keras_roots.compression.weights import weights_of_file
 from keras_roots.cost import cost
 from keras_roots.export import export_tflite, interpreter
 from keras_roots.export.operator_check import delegation
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import replacing
 from keras_roots.requirements import require_extras
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.surgery.clone import clone, copy_state, plain_copy

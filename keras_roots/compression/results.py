@@ -1,9 +1,6 @@
 """What a compression bought, as a table, a CSV file, JSON and a picture."""
 
-import csv
 import dataclasses
-import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +11,8 @@ import numpy as np
 from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
-from keras_roots.timing.measure import describe
+from keras_roots.reporting import Table, figures, numbers, write_csv, write_json, write_text
+from keras_roots.timing.measure import Timings, describe
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 _PER_TURN = 5  # Of `interpreter.latency`.
@@ -59,7 +55,7 @@ class Row:
 
     @property
     def median_ms(self) -> float:
-        return 1e3 * float(np.median(self.seconds))
+        return 1e3 * Timings(self.seconds).median
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +81,6 @@ class Results:
         """For people: accuracies with 95% intervals, sizes in kB of 1,000 bytes."""
         cells = []
         for row in self.rows:
-            low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
             counted = row.counted
             cells.append(
                 (
@@ -93,7 +88,7 @@ class Results:
                     row.weights,
                     row.kind,
                     f"{100 * row.top1:.2f}",
-                    f"{low:.1f} to {high:.1f}",
+                    numbers.interval(_percent(row), ".1f"),
                     f"{counted.size / 1e3:,.0f}",
                     f"{counted.gzip_size / 1e3:,.0f}",
                     f"{counted.nonzero:,}",
@@ -143,7 +138,7 @@ class Results:
         """A dictionary for each row, of numbers and text."""
         for row in self.rows:
             low, high = intervals.wilson(row.correct, row.images)
-            ratio, counted = self.ratio(row), row.counted
+            ratio, counted, timings = self.ratio(row), row.counted, Timings(row.seconds)
             yield {
                 "network": row.network,
                 "weights": row.weights,
@@ -164,8 +159,8 @@ class Results:
                 "delegates": row.delegates,
                 "outside": " ".join(row.outside),
                 "median_ms": row.median_ms,
-                "p10_ms": 1e3 * float(np.percentile(row.seconds, 10)),
-                "p90_ms": 1e3 * float(np.percentile(row.seconds, 90)),
+                "p10_ms": 1e3 * timings.percentile(10),
+                "p90_ms": 1e3 * timings.percentile(90),
                 "ratio": ratio.value,
                 "ratio_low": ratio.low,
                 "ratio_high": ratio.high,
@@ -174,15 +169,11 @@ class Results:
     def write(self, folder: Path) -> None:
         """Writes results.json, .csv, .md and .png, and kernels.csv, a line for each kernel."""
         rows = list(self.as_dicts())
-        json_text = json.dumps({"conditions": dict(self.conditions), "rows": rows}, indent=2)
-        for name, content in (
-            ("results.json", json_text + "\n"),
-            ("results.csv", _csv(rows)),
-            ("kernels.csv", _csv(list(self._kernels()))),
-            ("results.md", f"{self.table().markdown()}\n\n{self.caption()}\n"),
-        ):
-            with replacing(folder / name) as path:
-                path.write_text(content, encoding="utf-8", newline="")
+        conditions = dict(self.conditions)
+        write_json(folder / "results.json", {"conditions": conditions, "rows": rows})
+        write_csv(folder / "results.csv", rows)
+        write_csv(folder / "kernels.csv", list(self._kernels()))
+        write_text(folder / "results.md", f"{self.table().markdown()}\n\n{self.caption()}\n")
         self.plot(folder / "results.png")
 
     def _kernels(self) -> Iterator[dict[str, Any]]:
@@ -194,58 +185,34 @@ class Results:
 
     def plot(self, path: Path) -> None:
         """Accuracy over the size of the file, compressed by gzip: *.png, *.pdf or *.svg."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-
         networks = list(dict.fromkeys(row.network for row in self.rows))
-        figure = Figure(figsize=(4.8 * len(networks), 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        colours = {
-            weights: f"C{number}"
-            for number, weights in enumerate(dict.fromkeys(row.weights for row in self.rows))
-        }
-        panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
-        for axes, network in zip(panels, networks, strict=True):
-            for row in (row for row in self.rows if row.network == network):
-                low, high = (100 * end for end in intervals.wilson(row.correct, row.images))
-                top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
-                axes.errorbar(
-                    size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
-                    marker=_MARKERS[row.kind], markersize=6, linewidth=0.7, alpha=0.85,
-                )  # fmt: skip
-            axes.set_xscale("log")
-            axes.set_title(network, fontsize=10)
-            axes.set_xlabel("kB of the file, gzip")
-            axes.grid(alpha=0.3, which="both")
+        kinds = dict.fromkeys(row.weights for row in self.rows)
+        colours = {weights: f"C{number}" for number, weights in enumerate(kinds)}
         sizes = [row.counted.gzip_size / 1e3 for row in self.rows]
-        ticks = [m * 10**e for e in range(0, 7) for m in (1, 2, 5)]
-        inside = [t for t in ticks if min(sizes) / 1.6 < t < max(sizes) * 1.6]
-        panels[0].set_xticks(inside, [f"{tick:,}" for tick in inside], minor=False)
-        panels[0].set_xticks([], minor=True)
-        panels[0].set_xlim(min(sizes) / math.sqrt(2), max(sizes) * math.sqrt(2))
-        panels[0].set_ylabel("top-1, %")
-        handles = [
-            *(
-                Line2D([], [], color=c, marker="o", linestyle="", label=w)
-                for w, c in colours.items()
-            ),
-            *(
-                Line2D([], [], color="grey", marker=m, linestyle="", label=kind)
-                for kind, m in _MARKERS.items()
-            ),
-        ]
-        figure.legend(
-            handles=handles, fontsize=8, loc="outside lower center", ncols=4, frameon=False
-        )
-        figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=110)
+        with figures.figure(path, (4.8 * len(networks), 4.6)) as figure:
+            panels = figure.subplots(1, len(networks), squeeze=False, sharey=True, sharex=True)[0]
+            for axes, network in zip(panels, networks, strict=True):
+                for row in (row for row in self.rows if row.network == network):
+                    low, high = _percent(row)
+                    top1, size = 100 * row.top1, row.counted.gzip_size / 1e3
+                    axes.errorbar(
+                        size, top1, [[top1 - low], [high - top1]], color=colours[row.weights],
+                        marker=_MARKERS[row.kind], markersize=6, linewidth=0.7, alpha=0.85,
+                    )  # fmt: skip
+                axes.set_title(network, fontsize=10)
+                axes.set_xlabel("kB of the file, gzip")
+            figures.log_scale(panels[0], "x")
+            panels[0].set_xlim(min(sizes) / math.sqrt(2), max(sizes) * math.sqrt(2))
+            panels[0].set_ylabel("top-1, %")
+            for weights, colour in colours.items():
+                axes.plot([], [], color=colour, marker="o", linestyle="", label=weights)
+            for kind, marker in _MARKERS.items():
+                axes.plot([], [], color="grey", marker=marker, linestyle="", label=kind)
+            figures.legend_below(figure, [axes], columns=4)
+            figure.suptitle(f"Accuracy and size, {self.conditions['data']}", fontsize=11)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _percent(row: Row) -> tuple[float, float]:
+    """The 95% interval of its accuracy."""
+    low, high = intervals.wilson(row.correct, row.images)
+    return 100 * low, 100 * high

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_roots.data import Source, input_pipeline
-from keras_roots.reporting.progress import Progress
+from keras_roots.reporting import Progress
 from keras_roots.training import optimization
 from keras_roots.training.checkpoint_folder import CheckpointFolder, whole_checkpoints
 from keras_roots.training.config import Config

@@ -10,7 +10,6 @@ how accurate a model will be in which all are compressed, or one that is fine-tu
 import dataclasses
 import difflib
 import numbers
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,14 +17,12 @@ import keras
 import numpy as np
 
 from keras_roots.compression.sensitivity_results import Row, Sensitivity
-from keras_roots.reporting import silent
-from keras_roots.reporting.progress import duration
+from keras_roots.reporting import Lines, silent
 from keras_roots.requirements import require_tensorflow
 from keras_roots.surgery import graph
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 
 _BITS = (2, 8)
-_SECONDS_PER_LINE = 10
 
 _layers = keras.layers
 _DEPTHWISE = (-2, -1)
@@ -108,7 +105,7 @@ def scan(
         f"kernels and {len(changes)} changes"
     )
     rows: list[Row] = []
-    started = reported = time.monotonic()
+    lines = Lines(report)
     for kernel in kernels:
         original = np.array(keras.ops.convert_to_numpy(kernel.variable))
         for change in changes:
@@ -129,11 +126,8 @@ def scan(
                     wrong_to_right=int((after & ~before).sum()),
                 )
             )
-            now = time.monotonic()
-            if now - reported >= _SECONDS_PER_LINE:
-                reported = now
-                left = duration((now - started) / len(rows) * (total - len(rows)))
-                report(f"{len(rows)} of {total} passes, {left} left: {kernel.label}")
+            left = lines.left(len(rows), total)
+            lines(f"{len(rows)} of {total} passes, {left} left: {kernel.label}")
     return Sensitivity(model.name, len(labels), correct, tuple(rows))
 
 

@@ -9,7 +9,6 @@ percentages", Psychometrika 12 (1947); Fagerland, Lydersen and Laake, "The McNem
 matched-pairs data", BMC Medical Research Methodology 13:91 (2013), "exact conditional test".
 """
 
-import csv
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -17,9 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.cost.report import require_plot
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, figures, write_csv
 
 LEVEL = 0.05
 UNCERTAIN = "~"
@@ -131,14 +128,7 @@ class Sensitivity:
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """A line for each row, for other programs."""
-        rows = self.csv_rows()
-        with (
-            replacing(path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, self.csv_rows())
 
     def plot(self, path: str | os.PathLike) -> None:
         """The drops, layer by layer from the top: filled where they can be told from 0.
@@ -147,46 +137,35 @@ class Sensitivity:
             path: *.png, *.pdf or *.svg.
 
         Raises:
-            ValueError: the file's name ends otherwise.
-            ModuleNotFoundError: Matplotlib is not installed.
+            ValueError, FileNotFoundError, ModuleNotFoundError: as `reporting.figures.figure`.
         """
-        require_plot(path)
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         of_layers = self.by_layer()
         height = min(2.1 + 0.17 * len(of_layers), 60.0)
-        figure = Figure(figsize=(8, max(height, 3.0)), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        axes.axvline(0, color="black", linewidth=0.8)
-        places = range(len(of_layers))
-        for change, style in _styles(self.changes).items():
-            rows = [of_layer[change] for of_layer in of_layers.values()]
-            for is_certain, face in ((True, style["color"]), (False, "none")):
-                points = [(r.drop, n) for n, r in enumerate(rows) if r.is_certain == is_certain]
-                axes.plot(*np.reshape(points, (-1, 2)).T, **style, linestyle="", mfc=face, zorder=3)
-            axes.plot([row.drop for row in rows], places, color=style["color"], linewidth=0.7)
-            axes.plot([], [], **style, linewidth=0.7, label=change)
-        # Of some hundred layers, only every so many are named.
-        step = -(-len(of_layers) // int((height - 1.6) / 0.13))
-        axes.set_yticks(places[::step], list(of_layers)[::step], fontsize=7)
-        axes.set_ylim(len(of_layers) - 0.4, -0.6)
-        axes.grid(alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.set_xlabel(
-            f"drop of accuracy, points (hollow: not told from 0, p of {LEVEL:g} or more)"
-        )
-        figure.suptitle(
-            f"{self.model}: {self.correct:,} of {self.images:,} images right "
-            f"({100 * self.correct / self.images:.1f}%), one layer changed",
-            fontsize=10,
-        )
-        figure.legend(
-            loc="outside lower center", ncols=min(6, len(self.changes)), fontsize=8, frameon=False
-        )
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=120)
+        with figures.figure(path, (8, max(height, 3.0))) as figure:
+            axes = figure.subplots()
+            axes.axvline(0, color="black", linewidth=0.8)
+            places = range(len(of_layers))
+            for change, style in _styles(self.changes).items():
+                rows = [of_layer[change] for of_layer in of_layers.values()]
+                for is_certain, face in ((True, style["color"]), (False, "none")):
+                    points = [(r.drop, n) for n, r in enumerate(rows) if r.is_certain == is_certain]
+                    xy = np.reshape(points, (-1, 2)).T
+                    axes.plot(*xy, **style, linestyle="", mfc=face, zorder=3)
+                axes.plot([row.drop for row in rows], places, color=style["color"], linewidth=0.7)
+                axes.plot([], [], **style, linewidth=0.7, label=change)
+            # Of some hundred layers, only every so many are named.
+            step = -(-len(of_layers) // int((height - 1.6) / 0.13))
+            axes.set_yticks(places[::step], list(of_layers)[::step], fontsize=7)
+            axes.set_ylim(len(of_layers) - 0.4, -0.6)
+            axes.set_xlabel(
+                f"drop of accuracy, points (hollow: not told from 0, p of {LEVEL:g} or more)"
+            )
+            figure.suptitle(
+                f"{self.model}: {self.correct:,} of {self.images:,} images right "
+                f"({100 * self.correct / self.images:.1f}%), one layer changed",
+                fontsize=10,
+            )
+            figures.legend_below(figure, [axes])
 
 
 def _styles(changes: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.recipe import Recipe
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import write_json
 from keras_roots.training.config import Config
 
 _SETTINGS = "compression.json"
@@ -48,8 +48,7 @@ def begin(
                 f"The folder '{folder}' holds other things (such as {strange[0]!r}) and no "
                 f"{_SETTINGS} of an earlier job. Give another one."
             )
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_json(path, settings)
         return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))

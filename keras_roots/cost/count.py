@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import keras
 
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.surgery import graph
 from keras_roots.surgery.strides import Stride, output_strides, stride_text
 

@@ -2,12 +2,9 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from keras_roots.cost.count import Cost, LayerCost, shape_text
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
-from keras_roots.requirements import require_extras
+from keras_roots.reporting import Table, figures, numbers
 
 # A table's columns of numbers: their heading, and the number of a LayerCost, StageCost or Cost.
 # MACs are multiply-accumulates, of one image.
@@ -16,6 +13,7 @@ _COLUMNS: tuple[tuple[str, Callable], ...] = (
     ("MACs", lambda each: each.macs),
 )
 
+_LIGHT = "#b8c4d0"  # Of the wide bars, behind the others.
 _AXES = {"parameters": "parameters", "MACs": "multiply-accumulates of an image"}
 
 
@@ -70,7 +68,7 @@ def total(cost: Cost, beside: Cost | None = None) -> Table:
     rows = []
     for each in (cost, beside):
         if each is not None:
-            texts = (_relative(number(cost), number(each)) for _, number in _COLUMNS)
+            texts = (numbers.change(number(each), number(cost), "+.1%") for _, number in _COLUMNS)
             rows.append((each.model, *texts))
     return Table(("network", *(heading for heading, _ in _COLUMNS)), rows, left=1)
 
@@ -81,14 +79,8 @@ def plot(path: str | os.PathLike, cost: Cost, beside: Cost | None = None) -> Non
     Layers that do no multiply-accumulates, such as normalisation, are left out.
 
     Raises:
-        ValueError: the file's name ends otherwise.
-        ModuleNotFoundError: Matplotlib is not installed.
+        ValueError, FileNotFoundError, ModuleNotFoundError: as `reporting.figures.figure`.
     """
-    require_plot(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
     pairs = [
         pair
         for pair in _paired_layers(cost, beside)
@@ -99,43 +91,26 @@ def plot(path: str | os.PathLike, cost: Cost, beside: Cost | None = None) -> Non
     # A name is legible at 0.16 inch a layer; beyond that, only every so many are written.
     width = min(max(7.0, 1.5 + 0.16 * len(pairs)), 30.0)
     step = -(-len(pairs) * 16 // int(100 * (width - 1.4)))
-    figure = Figure(figsize=(width, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    if beside is not None:
-        title = f"{cost.model} and {beside.model}, layer by layer"
-        figure.suptitle(title, x=0.01, horizontalalignment="left")
-    for axes, (heading, number) in zip(
-        figure.subplots(2, 1, sharex=True), reversed(_COLUMNS), strict=True
-    ):
-        for each, column, kind, style in (
-            (cost, 0, "dense" if beside else cost.model, {"color": "#b8c4d0"}),
-            (beside, 1, "grouped", {"color": "#1f6fb2", "width": 0.5}),
+    with figures.figure(path, (width, 8), grid="y") as figure:
+        if beside is not None:
+            title = f"{cost.model} and {beside.model}, layer by layer"
+            figure.suptitle(title, x=0.01, horizontalalignment="left")
+        for axes, (heading, number) in zip(
+            figure.subplots(2, 1, sharex=True), reversed(_COLUMNS), strict=True
         ):
-            if each is not None:
-                heights = [number(pair[column]) or 0 if pair[column] else 0 for pair in pairs]
-                label = f"{kind}: {number(each):,}"
-                axes.bar(places, heights, label=label, **style)
-        axes.set_ylabel(_AXES[heading])
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(axis="y", alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-        axes.margins(x=0.01)
-    axes.set_xticks(places[::step], names[::step], rotation=90, fontsize=7)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
-def require_plot(path: str | os.PathLike) -> None:
-    """Raises what `plot` would, before the work that comes first."""
-    if not os.fspath(path).lower().endswith((".png", ".pdf", ".svg")):
-        raise ValueError(
-            f"Expected a plot's file that ends in .png, .pdf or .svg. Received: {os.fspath(path)!r}"
-        )
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(folder)!r} to write the plot in.")
-    require_extras("The plot", {"matplotlib": "plots"})
+            for each, column, kind, style in (
+                (cost, 0, "dense" if beside else cost.model, {"color": _LIGHT}),
+                (beside, 1, "grouped", {"color": figures.COLOURS["root"], "width": 0.5}),
+            ):
+                if each is not None:
+                    heights = [number(pair[column]) or 0 if pair[column] else 0 for pair in pairs]
+                    label = f"{kind}: {number(each):,}"
+                    axes.bar(places, heights, label=label, **style)
+            axes.set_ylabel(_AXES[heading])
+            figures.abbreviated(axes.yaxis)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+            axes.margins(x=0.01)
+        axes.set_xticks(places[::step], names[::step], rotation=90, fontsize=7)
 
 
 def _paired_layers(
@@ -180,9 +155,3 @@ def _change(before: int | None, after: int | None) -> str:
     if not before or after is None or before == after:
         return ""
     return f"{after / before - 1:+.0%}"
-
-
-def _relative(reference: int, number: int) -> str:
-    if number == reference:
-        return f"{number:,}"
-    return f"{number:,} ({number / reference - 1:+.1%})"

@@ -31,7 +31,7 @@ import keras
 import numpy as np
 
 from keras_roots.data import prepared
-from keras_roots.reporting.files import replacing_folder
+from keras_roots.reporting import replacing_folder
 from keras_roots.requirements import require_extras
 
 DATASETS = ("digits", "cifar10")

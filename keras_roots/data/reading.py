@@ -1,7 +1,6 @@
 """Images to look at, in batches: centre crops of one size, from wherever `sources` opens."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,10 +10,8 @@ from keras_roots.data import input_pipeline, sources
 from keras_roots.data.images import check_preprocessing, checked_resize, preprocessed
 from keras_roots.data.settings import CentreCrops
 from keras_roots.data.split import Source, evenly
-from keras_roots.reporting import silent
+from keras_roots.reporting import Lines, silent
 from keras_roots.requirements import require_tensorflow
-
-_SECONDS_PER_LINE = 10
 
 
 class Images:
@@ -115,7 +112,7 @@ class Images:
         import tensorflow as tf
 
         self.unread.clear()
-        found, seen, reported = 0, 0, time.monotonic()
+        found, seen, lines = 0, 0, Lines(report)
         batches = input_pipeline.validation(tf.distribute.get_strategy(), self._crops, self._split)
         while True:
             try:
@@ -139,9 +136,7 @@ class Images:
             yield batch["images"], is_read, labels
             found += len(labels)
             seen += int(np.sum(numbers >= 0))
-            if time.monotonic() - reported >= _SECONDS_PER_LINE:
-                reported = time.monotonic()
-                report(f"{seen:,} of {self.size:,} images")
+            lines(f"{seen:,} of {self.size:,} images")
         if not found:
             raise ValueError(
                 f"None of the {self.size} images of {self.name} can be read, such as "

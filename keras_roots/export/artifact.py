@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_roots.lowering import report
 from keras_roots.lowering.report import Explanation
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;
 # float16 weights have 11 bits.

@@ -19,8 +19,7 @@ from keras_roots.export.artifact import Artifact, check, compare
 from keras_roots.export.exportable import Exportable, Inputs, check_labels, exportable
 from keras_roots.export.inference_graph import Convolution, InferenceGraph
 from keras_roots.export.preprocessing import Preprocessing
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import refuse_existing, replacing
+from keras_roots.reporting import refuse_existing, replacing, silent
 from keras_roots.requirements import require_extras
 
 _USAGE = """\

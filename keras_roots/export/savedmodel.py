@@ -17,8 +17,7 @@ from keras_roots.export.exportable import Inputs, check_labels, exportable
 from keras_roots.export.inference_function import Target, context_of, function_of
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.separately import run_separately
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import refuse_existing, replacing_folder
+from keras_roots.reporting import refuse_existing, replacing_folder, silent
 
 _USAGE = """\
 import tensorflow as tf

@@ -15,8 +15,7 @@ from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.operator_check import check_operators
 from keras_roots.export.preprocessing import Preprocessing
 from keras_roots.export.real_operators import with_real_operators
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import refuse_existing, replacing
+from keras_roots.reporting import refuse_existing, replacing, silent
 from keras_roots.requirements import require_extras
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from keras_roots.lowering.contexts import Choice
 from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 
 
 @dataclasses.dataclass(frozen=True)

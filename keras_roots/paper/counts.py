@@ -17,7 +17,7 @@ from typing import Any
 
 from keras_roots.cost import Cost, cost
 from keras_roots.models import build
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.topology import RootLike, column, tree
 
 EXACT, EXPLAINED, DIFFERS = "exact", "explained", "DIFFERS"

@@ -1,15 +1,14 @@
 """All plans as a picture: parameters over multiply-accumulates, or over latency."""
 
 import os
+from typing import Any
 
 import numpy as np
 
-from keras_roots.cost.report import require_plot
 from keras_roots.planning.pareto import pareto
 from keras_roots.planning.recommendation import Recommendation, shares
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import figures
 
-_NAMED = {"root": ("#1f6fb2", "o"), "column": ("#2a9d5c", "s"), "tree": ("#c8553d", "^")}
 # Degrees are written where none is so near, relative to the span of all plans.
 _ROOM = 0.03
 
@@ -20,22 +19,18 @@ def plot(path: str | os.PathLike, found: Recommendation) -> None:
     Over predicted latency, if that is known, else over multiply-accumulates.
 
     Raises:
-        ValueError: the file's name ends otherwise.
-        FileNotFoundError: there is no such folder.
-        ModuleNotFoundError: Matplotlib is not installed.
+        ValueError, FileNotFoundError, ModuleNotFoundError: as `reporting.figures.figure`.
     """
-    require_plot(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with figures.figure(path, (9, 6.5)) as figure:
+        _draw(figure.subplots(), found)
 
+
+def _draw(axes: Any, found: Recommendation) -> None:
     network = found.network
     across = "macs" if found.savings is None else "latency"
     shown = [plan for plan in found.plans if shares(network, plan)[across] is not None]
     points = np.array([[shares(network, p)[across], shares(network, p)["parameters"]]
                        for p in shown], float)  # fmt: skip
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
     horizontal, vertical = points.T
     axes.scatter(
         horizontal, vertical, s=6, color="#c4c9cf", linewidths=0, label="all plans", zorder=1
@@ -47,7 +42,8 @@ def plot(path: str | os.PathLike, found: Recommendation) -> None:
               label="most parameters kept", zorder=2)  # fmt: skip
     spans = np.ptp(with_dense, axis=0)
     labelled: list[np.ndarray] = []
-    for family, (color, marker) in _NAMED.items():
+    for family in ("root", "column", "tree"):
+        color, marker = figures.COLOURS[family], figures.MARKERS[family]
         those = [
             (point, plan.topology.partition("-")[2])
             for point, plan in zip(points, shown, strict=True)
@@ -76,8 +72,4 @@ def plot(path: str | os.PathLike, found: Recommendation) -> None:
     axes.set_xlabel(names[across])
     axes.set_ylabel("parameters / dense")
     axes.set_title(f"{network.name}: degrees by level", loc="left")
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
     axes.legend(fontsize=8, loc="lower right", frameon=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)

@@ -1,15 +1,14 @@
 """What is recommended, as tables and in words."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable
 
+from keras_roots import reporting
+from keras_roots.benchmark.records import QUIET
 from keras_roots.paper.results import FORMS, RESULTS
 from keras_roots.planning.candidates import Candidate
 from keras_roots.planning.recommendation import RESOLUTION, Recommendation, shares
-from keras_roots.reporting.files import replacing
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.timing.measure import describe
 from keras_roots.timing.ratios import WIDEST
 
@@ -168,16 +167,12 @@ def _of_latency(found: Recommendation) -> list[str]:
             for degrees in over
         )
         lines.append(f"Measured to be over the budget of {found.limits['latency']:.3g}: {named}.")
-    if (found.savings.busy or 0) > _QUIET:
+    if (found.savings.busy or 0) > QUIET:
         lines.append(
             f"Other processes kept up to {found.savings.busy:.1f} cores busy: times are of both."
         )
     lines.append(f"Conditions: {describe(found.savings.conditions)}")
     return lines
-
-
-# Cores that others may keep busy before it is said.
-_QUIET = 0.5
 
 
 def _of_the_paper(found: Recommendation) -> list[str]:
@@ -201,8 +196,7 @@ def _of_the_paper(found: Recommendation) -> list[str]:
 
 def write_csv(path: str | os.PathLike, found: Recommendation) -> None:
     """All plans within the budgets, as `csv_text` has them."""
-    with replacing(path) as temporary:
-        temporary.write_text(csv_text(found, found.within), encoding="utf-8", newline="")
+    reporting.write_text(path, csv_text(found, found.within))
 
 
 def csv_text(found: Recommendation, shown: Iterable[Candidate]) -> str:
@@ -210,24 +204,31 @@ def csv_text(found: Recommendation, shown: Iterable[Candidate]) -> str:
     network, known = found.network, found.savings
     reported = RESULTS.get(network.registry_name or "", {})
     conditions = {} if known is None else dict(known.conditions)
-    names = ["network", "root", "topology", "pareto", "weights_kept", "weights", "parameters",
-             "parameters_to_dense", "macs", "macs_to_dense"]  # fmt: skip
-    if known is not None:
-        names += ["dense_ms", "latency_predicted", "latency_measured", "latency_low",
-                  "latency_high"]  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([*names, "top1_of_the_paper", *conditions])
+    rows = []
     for plan in shown:
         share = shares(network, plan)
-        row = [network.name, plan.root, plan.topology, plan.degrees in found.optimal,
-               plan.weights / network.weights, plan.weights, plan.parameters,
-               share["parameters"], plan.macs, share["macs"]]  # fmt: skip
+        row: dict[str, object] = {
+            "network": network.name,
+            "root": plan.root,
+            "topology": plan.topology,
+            "pareto": plan.degrees in found.optimal,
+            "weights_kept": plan.weights / network.weights,
+            "weights": plan.weights,
+            "parameters": plan.parameters,
+            "parameters_to_dense": share["parameters"],
+            "macs": plan.macs,
+            "macs_to_dense": share["macs"],
+        }
         if known is not None:
             measured = found.measured.get(plan.degrees)
             ratio = None if measured is None else measured.ratio
-            row += [1e3 * known.dense, plan.latency]
-            row += [None] * 3 if ratio is None else [ratio.value, ratio.low, ratio.high]
+            row |= {
+                "dense_ms": 1e3 * known.dense,
+                "latency_predicted": plan.latency,
+                "latency_measured": ratio and ratio.value,
+                "latency_low": ratio and ratio.low,
+                "latency_high": ratio and ratio.high,
+            }
         result = reported.get(plan.topology or "")
-        writer.writerow([*row, None if result is None else result.top1, *conditions.values()])
-    return text.getvalue()
+        rows.append({**row, "top1_of_the_paper": result and result.top1, **conditions})
+    return reporting.csv_text(rows)

@@ -1,6 +1,7 @@
 """Files that are never left half-written, and folders that are never overwritten unasked."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -9,11 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, with its suffixes, which then takes its name.
-
-    Whatever is raised inside, `path` stays as it was and nothing else is left.
+def require_place(path: str | os.PathLike) -> None:
+    """Makes sure that a file can be of this name, before the work that it is for.
 
     Raises:
         FileNotFoundError: the folder of `path` does not exist.
@@ -26,6 +24,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         )
     if path.is_dir():
         raise IsADirectoryError(f"There is a folder where a file is to be written: {str(path)!r}.")
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, with its suffixes, which then takes its name.
+
+    Whatever is raised inside, `path` stays as it was and nothing else is left.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: see `require_place`.
+    """
+    require_place(path)
+    path = Path(path)
     suffix = "".join(path.suffixes)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{suffix}")
     try:
@@ -33,6 +44,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in UTF-8, its line ends as they are; raises as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | os.PathLike, data: object, *, indent: int = 2) -> None:
+    """Writes `data` as JSON; raises as `replacing`."""
+    write_text(path, json.dumps(data, indent=indent) + "\n")
 
 
 @contextlib.contextmanager

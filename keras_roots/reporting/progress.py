@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import keras
 
-_SECONDS_BETWEEN_LINES = 60.0
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_OF_UPDATES = 60.0  # Between lines of a `Progress`, as it may go on for days.
 
 
 def silent(_line: str) -> None:
@@ -15,6 +16,30 @@ def silent(_line: str) -> None:
 
 def _print(line: str) -> None:
     print(line, flush=True)
+
+
+class Lines:
+    """Hands on a line of progress now and then, and drops the others.
+
+    Args:
+        report: takes the lines.
+        seconds: at least so many before the first and between two; 10 by default.
+    """
+
+    def __init__(self, report: Callable[[str], object], *, seconds: float | None = None):
+        self._report = report
+        self._seconds = _SECONDS_BETWEEN_LINES if seconds is None else seconds
+        self._started = self._last = time.perf_counter()
+
+    def __call__(self, line: str) -> None:
+        now = time.perf_counter()
+        if now - self._last >= self._seconds:
+            self._report(line)
+            self._last = now
+
+    def left(self, done: int, total: int) -> str:
+        """How long the rest takes, as `duration`, if it goes on as it did."""
+        return duration((time.perf_counter() - self._started) / done * (total - done))
 
 
 class Progress:
@@ -35,10 +60,9 @@ class Progress:
         shown: bool = True,
         report: Callable[[str], object] = _print,
     ):
-        self._report = report
         self._steps, self._title, self._shown = steps, title, shown
         self._bar: keras.utils.Progbar | None = None
-        self._started = self._last = time.perf_counter()
+        self._lines = Lines(report, seconds=_SECONDS_OF_UPDATES)
         if shown and sys.stdout.isatty():
             print(title)
             self._bar = keras.utils.Progbar(steps, interval=0.2, unit_name="update")
@@ -49,13 +73,10 @@ class Progress:
             self._bar.stateful_metrics = set(values)
             self._bar.update(done, list(values.items()))
             return
-        now = time.perf_counter()
-        if self._shown and now - self._last >= _SECONDS_BETWEEN_LINES and done < self._steps:
-            left = (now - self._started) / done * (self._steps - done)
+        if self._shown and done < self._steps:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            line = f"{self._title}: {done}/{self._steps} updates, {duration(left)} left, {numbers}"
-            self._report(line)
-            self._last = now
+            left = self._lines.left(done, self._steps)
+            self._lines(f"{self._title}: {done}/{self._steps} updates, {left} left, {numbers}")
 
 
 def duration(seconds: float) -> str:

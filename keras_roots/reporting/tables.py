@@ -1,9 +1,13 @@
-"""A table as plain text, as Markdown, and as CSV."""
+"""A table as plain text, as Markdown, and as CSV; and rows of values as CSV."""
 
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from keras_roots.reporting.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +61,46 @@ class Table:
 
     def csv(self) -> str:
         """As RFC 4180 has it; numbers, of the columns that are numbers, without separators."""
-        file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerow(self.header)
-        for row in self._all_rows():
-            writer.writerow([*row[: self.left], *map(_plain_number, row[self.left :])])
-        return file.getvalue()
+        rows = ([*row[: self.left], *map(_plain_number, row[self.left :])]
+                for row in self._all_rows())  # fmt: skip
+        return _csv(self.header, rows)
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], names: Iterable[str] = ()) -> str:
+    """Rows of the same columns; None is an empty cell, and a float has all its digits.
+
+    Args:
+        rows: values by the columns' names.
+        names: the columns; by default those of the first row.
+    """
+    header = list(names) or list(rows[0])
+    return _csv(header, ([row[name] for name in header] for row in rows))
+
+
+def write_csv(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, object]], names: Iterable[str] = ()
+) -> None:
+    """Writes `csv_text` to a file, whole or not at all."""
+    write_text(path, csv_text(rows, names))
+
+
+def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
+    """The rows of a file, as text by the columns' names; None where a row has too few cells.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    return text.getvalue()
 
 
 def _plain_number(cell: str) -> str:

@@ -29,7 +29,7 @@ import keras
 
 from keras_roots.cost import cost
 from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.reporting import tables
+from keras_roots.reporting import Table
 from keras_roots.surgery import convolutions
 from keras_roots.surgery.clone import clone, copy_adapted_state, copy_state, plain_copy
 from keras_roots.surgery.strides import stride_text
@@ -105,7 +105,7 @@ class Plan:
             )
             for layer in self.grouped
         ]
-        lines = [tables.Table(header, rows, left=1).text()] if rows else []
+        lines = [Table(header, rows, left=1).text()] if rows else []
         by_reason: dict[str, list[str]] = {}
         for layer in self.skipped:
             by_reason.setdefault(str(layer.reason), []).append(layer.name)

@@ -17,8 +17,7 @@ from typing import Any
 
 from keras_roots import topology
 from keras_roots.paper.results import RESULTS, Result
-from keras_roots.reporting.progress import duration
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, duration, numbers
 from keras_roots.sweep.experiment import DENSE
 from keras_roots.sweep.rows import Row
 from keras_roots.training.config import Config
@@ -116,7 +115,7 @@ class Comparison:
             return ""
         text = f"{score.mean - self.dense.mean:+.2f}"
         interval = difference(score.rows, self.dense.rows)
-        return text if interval is None else f"{text} ({interval[0]:+.2f} to {interval[1]:+.2f})"
+        return text if interval is None else f"{text} ({numbers.interval(interval, '+.2f')})"
 
     def _papers(self, score: Score) -> list[str]:
         if score.paper is None:

@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 
 from keras_roots import topology
+from keras_roots.reporting import figures
 from keras_roots.sweep.comparison import Comparison, Score
 from keras_roots.sweep.experiment import DENSE
 from keras_roots.training import history
 
-_STYLES = {
-    "dense": {"color": "black", "marker": "s"},
-    "root": {"color": "#1f6fb2", "marker": "o"},
-    "column": {"color": "#d95f02", "marker": "^"},
-    "tree": {"color": "#3a923a", "marker": "v"},
-    "explicit": {"color": "#8c564b", "marker": "D"},
-}
 _LEAST_SPAN = 1.0  # Points of error that an axis shows.
 _AXES = (("parameters", "parameters"), ("macs", "multiply-accumulates of an image"))
 
@@ -29,31 +23,21 @@ def error(found: Comparison, path: Path) -> None:
     of the dense network is a band. The lower row is what the paper reports.
 
     Args:
-        path: *.png, *.pdf or *.svg; to be replaced by the caller.
+        path: *.png, *.pdf or *.svg.
     """
-    figure = _figure((9.5, 7.4 if found.has_paper else 4.2))
-    rows = figure.subplots(
-        2 if found.has_paper else 1, 2, sharex="col", sharey="row", squeeze=False
-    )
-    figure.suptitle(found.name)
-    _error_row(rows[0], found.scores, _measured, "error here, %")
-    if found.has_paper:
-        reported = [score for score in found.scores if score.paper is not None]
-        _error_row(rows[1], reported, _reported, "error in the paper, %")
-    _to_one_scale([row[0] for row in rows])
-    for axes, (_, label) in zip(rows[-1], _AXES, strict=True):
-        axes.set_xlabel(label)
-    rows[0][0].legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
-
-
-def _figure(size: tuple[float, float]):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    with figures.figure(path, (9.5, 7.4 if found.has_paper else 4.2)) as figure:
+        rows = figure.subplots(
+            2 if found.has_paper else 1, 2, sharex="col", sharey="row", squeeze=False
+        )
+        figure.suptitle(found.name)
+        _error_row(rows[0], found.scores, _measured, "error here, %")
+        if found.has_paper:
+            reported = [score for score in found.scores if score.paper is not None]
+            _error_row(rows[1], reported, _reported, "error in the paper, %")
+        _to_one_scale([row[0] for row in rows])
+        for axes, (_, label) in zip(rows[-1], _AXES, strict=True):
+            axes.set_xlabel(label)
+        rows[0][0].legend(frameon=False, fontsize=9)
 
 
 def _measured(score: Score) -> tuple[float, float | None]:
@@ -72,8 +56,6 @@ def _error_row(
     value: Callable[[Score], tuple[float, float | None]],
     label: str,
 ) -> None:
-    from matplotlib.ticker import EngFormatter
-
     by_kind: dict[str, list[Score]] = {}
     for score in scores:
         by_kind.setdefault(_kind(score.network), []).append(score)
@@ -83,7 +65,13 @@ def _error_row(
             errors, deviations = zip(*map(value, members), strict=True)
             bars = [deviation or 0.0 for deviation in deviations]
             axes.errorbar(
-                at, errors, yerr=bars if any(bars) else None, capsize=3, label=kind, **_STYLES[kind]
+                at,
+                errors,
+                yerr=bars if any(bars) else None,
+                capsize=3,
+                label=kind,
+                color=figures.COLOURS[kind],
+                marker=figures.MARKERS[kind],
             )
             if kind == DENSE and bars[0]:
                 axes.axhspan(errors[0] - bars[0], errors[0] + bars[0], color="black", alpha=0.08)
@@ -97,10 +85,9 @@ def _error_row(
                     textcoords="offset points",
                     xytext=(5, 5),
                     fontsize=8,
-                    color=_STYLES[kind]["color"],
+                    color=figures.COLOURS[kind],
                 )
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(alpha=0.3)
+        figures.abbreviated(axes.xaxis)
         axes.set_xlim(left=0)
     row[0].set_ylabel(label)
 
@@ -122,52 +109,48 @@ def learning_curves(found: Comparison, folder: Path, path: Path) -> None:
 
     Args:
         folder: of the sweep, with the runs' histories.
-        path: *.png, *.pdf or *.svg; to be replaced by the caller.
+        path: *.png, *.pdf or *.svg.
     """
-    from matplotlib import colormaps
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    with figures.figure(path, (9.5, 4.4)) as figure:
+        figure.suptitle(found.name)
+        panels = figure.subplots(1, 2)
+        for place, score in enumerate(found.scores):
+            curves = _curves(score, folder)
+            if curves:
+                color = f"C{place}" if len(found.scores) <= 10 else _of_twenty(place)
+                _draw_curves(panels, curves, color, score.network)
+        labels = ("cross-entropy, nats an image", "top-1 error, %")
+        for axes, label in zip(panels, labels, strict=True):
+            figures.log_scale(axes, "y", ticks=(1, 1.5, 2, 3, 5, 7))
+            axes.set_ylabel(label)
+            axes.set_xlabel("epoch")
+            figures.whole_numbers(axes.xaxis)
+        if panels[1].get_lines():  # The work directories of the runs may be gone.
+            panels[1].plot([], [], color="grey", linestyle=":", label="in training")
+            panels[1].legend(frameon=False, fontsize=9, title="held out, and the range of seeds")
 
-    figure = _figure((9.5, 4.4))
-    figure.suptitle(found.name)
-    panels = figure.subplots(1, 2)
-    palette = colormaps["tab20" if len(found.scores) > 10 else "tab10"]
-    for place, score in enumerate(found.scores):
-        color = palette(place % palette.N)
-        curves = _curves(score, folder)
-        if not curves:
-            continue
-        for axes, (training, held_out) in zip(
-            panels, (("loss", "validation_loss"), ("top1", "validation_top1")), strict=True
-        ):
-            for name, style in ((training, ":"), (held_out, "-")):
-                values = np.array([[getattr(e, name) for e in epochs] for epochs in curves], float)
-                if name.endswith("top1"):
-                    values = 100 * (1 - values)
-                at = [epoch.epoch for epoch in curves[0]]
-                axes.plot(
-                    at,
-                    values.mean(axis=0),
-                    color=color,
-                    linestyle=style,
-                    label=score.network if style == "-" else None,
+
+def _of_twenty(place: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["tab20"](place % 20)
+
+
+def _draw_curves(
+    panels: Sequence[Any], curves: list[list[history.Epoch]], color: Any, network: str
+) -> None:
+    at = [epoch.epoch for epoch in curves[0]]
+    for axes, quantity in zip(panels, ("loss", "top1"), strict=True):
+        for name, style in ((quantity, ":"), (f"validation_{quantity}", "-")):
+            values = np.array([[getattr(e, name) for e in epochs] for epochs in curves], float)
+            if quantity == "top1":
+                values = 100 * (1 - values)
+            label = network if style == "-" else None
+            axes.plot(at, values.mean(axis=0), color=color, linestyle=style, label=label)
+            if style == "-" and len(curves) > 1:
+                axes.fill_between(
+                    at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15
                 )
-                if style == "-" and len(curves) > 1:
-                    axes.fill_between(
-                        at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15
-                    )
-    for axes, label in zip(panels, ("cross-entropy, nats an image", "top-1 error, %"), strict=True):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylabel(label)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    if panels[1].get_lines():  # The work directories of the runs may be gone.
-        panels[1].plot([], [], color="grey", linestyle=":", label="in training")
-        panels[1].legend(frameon=False, fontsize=9, title="held out, and the range of seeds")
-    figure.savefig(path, dpi=130)
 
 
 def _curves(score: Score, folder: Path) -> list[list[history.Epoch]]:

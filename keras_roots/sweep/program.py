@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table
 from keras_roots.sweep.experiment import PAPER, Experiment, parsed_networks
 from keras_roots.sweep.runner import Sweep, run
 from keras_roots.training import program

@@ -1,13 +1,12 @@
 """results.csv: a row for each run that has finished."""
 
-import csv
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import read_rows, write_rows
 from keras_roots.sweep.experiment import Run
 from keras_roots.training import history
 from keras_roots.training.config import from_json
@@ -128,13 +127,7 @@ def read(path: Path, configuration: str) -> list[Row]:
         ValueError: it is not as a sweep wrote it, or it is of another
             configuration.
     """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [_row(values) for values in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' is not as a sweep wrote it: {error!r}") from None
+    rows = read_rows(path, Row, "a sweep")
     other = sorted({row.configuration for row in rows} - {configuration})
     if other:
         raise ValueError(
@@ -144,18 +137,6 @@ def read(path: Path, configuration: str) -> list[Row]:
     return rows
 
 
-def _row(values: dict[str, str]) -> Row:
-    kinds = {field.name: field.type for field in dataclasses.fields(Row)}
-    if set(values) != set(kinds) or None in values.values():
-        raise ValueError(f"expected the columns {', '.join(kinds)}")
-    convert: dict[Any, Any] = {int: int, float: float, str: str}
-    return Row(**{name: convert[kinds[name]](text) for name, text in values.items()})
-
-
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Writes all rows, in the order in which the runs ended."""
-    names = [field.name for field in dataclasses.fields(Row)]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, rows))
+    write_rows(path, Row, rows)

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_roots import training
-from keras_roots.reporting.files import replacing, results_folder
-from keras_roots.reporting.progress import duration
+from keras_roots.reporting import duration, results_folder, write_json, write_text
 from keras_roots.requirements import require_extras
 from keras_roots.sweep import comparison, figures, rows
 from keras_roots.sweep.experiment import VARIED, Experiment, Run, identity
@@ -160,8 +159,7 @@ class Sweep:
             **{name: self.prepared[name] for name in ("data", "data_name", "backend")},
             "configuration": self.configuration,
         }
-        with replacing(self.folder / _PREPARED) as path:
-            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(self.folder / _PREPARED, record)
 
     def _take_finished(self) -> None:
         """Rows of runs that ended when nobody was there to write them down."""
@@ -244,12 +242,9 @@ class Sweep:
         if self.folder.is_dir():
             rows.write(self.folder / RESULTS, self.rows)
             found = self.comparison()
-            with replacing(self.folder / "results.md") as path:
-                path.write_text(found.markdown() + "\n", encoding="utf-8")
-            with replacing(self.folder / "error.png") as path:
-                figures.error(found, path)
-            with replacing(self.folder / "learning-curves.png") as path:
-                figures.learning_curves(found, self.folder, path)
+            write_text(self.folder / "results.md", found.markdown() + "\n")
+            figures.error(found, self.folder / "error.png")
+            figures.learning_curves(found, self.folder, self.folder / "learning-curves.png")
 
     def comparison(self) -> comparison.Comparison:
         """What the rows say together."""

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from keras_roots.reporting import numbers, silent
+
 _Name = TypeVar("_Name")
 # The vector instructions by which oneDNN and XNNPACK choose their kernels, as Linux names them.
 _FLAGS = (
@@ -39,6 +41,20 @@ class Timings:
     def median(self) -> float:
         return self.percentile(50)
 
+    def in_ms(self, decimals: int) -> str:
+        """For people: the median, and its 10th and 90th percentiles, "1.20 (1.10 to 1.34)"."""
+        return f"{self.median * 1e3:.{decimals}f} ({self.spread_in_ms(decimals)})"
+
+    def spread_in_ms(self, decimals: int) -> str:
+        """The 10th to the 90th percentile, "1.10 to 1.34"."""
+        ends = (1e3 * self.percentile(percent) for percent in (10, 90))
+        return numbers.interval(ends, f".{decimals}f")
+
+    def columns(self) -> dict[str, str]:
+        """For a file: median_ms, p10_ms and p90_ms."""
+        names = {"median_ms": 50, "p10_ms": 10, "p90_ms": 90}
+        return {name: f"{self.percentile(p) * 1e3:.4f}" for name, p in names.items()}
+
 
 def turns(names: Iterable[_Name], rounds: int) -> Iterator[list[_Name]]:
     """Whose turn it is, round by round; who begins moves on from one to the next."""
@@ -55,7 +71,7 @@ def interleaved(
     per_turn: int = 1,
     warmup: int = 1,
     untimed_per_turn: int = 0,
-    progress: Callable[[int], object] | None = None,
+    report: Callable[[str], object] = silent,
 ) -> dict[str, Timings]:
     """Times callables in turns.
 
@@ -66,7 +82,7 @@ def interleaved(
         warmup: untimed calls of each before the first round.
         untimed_per_turn: untimed calls at the beginning of each turn, which
             bring the candidate's data back into the caches.
-        progress: called after each round with the number of rounds done.
+        report: takes a line after each round.
 
     Returns:
         rounds x per_turn timings for each candidate.
@@ -91,8 +107,7 @@ def interleaved(
                 start = time.perf_counter()
                 call()
                 seconds[name].append(time.perf_counter() - start)
-        if progress is not None:
-            progress(done)
+        report(f"round {done} of {rounds}")
     return {name: Timings(tuple(times)) for name, times in seconds.items()}
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_roots.reporting import numbers
+
 # With fewer rounds, the interval that resampling gives is too narrow.
 FEWEST_ROUNDS = 6
 # Half the width of an interval, relative to the ratio, above which the ratio is not shown.
@@ -45,7 +47,7 @@ class Ratio:
         if self.low is None or self.high is None:
             return f"too few rounds (under {FEWEST_ROUNDS})"
         if not self.is_known:
-            return f"too noisy ({self.low:.2f} to {self.high:.2f})"
+            return f"too noisy ({numbers.interval((self.low, self.high))})"
         return f"{self.value:.2f}"
 
 

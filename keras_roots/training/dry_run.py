@@ -8,8 +8,7 @@ import keras
 
 from keras_roots.cost import cost
 from keras_roots.data import Source, input_pipeline, sources
-from keras_roots.reporting.files import require_writable
-from keras_roots.reporting.tables import Table
+from keras_roots.reporting import Table, require_writable
 from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import network, plan, strategies, workdir
 from keras_roots.training.config import Config

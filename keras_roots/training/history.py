@@ -1,14 +1,14 @@
 """What a run has reached, epoch by epoch: a CSV, a plot, and on TensorFlow TensorBoard's events."""
 
-import csv
 import dataclasses
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import figures, read_rows, write_rows
 
 _CSV = "history.csv"
 _PLOT = "learning-curve.png"
@@ -85,18 +85,11 @@ class History:
         self.epochs.append(epoch)
         if not self._write:
             return
-        names = [field.name for field in dataclasses.fields(Epoch)]
-        with replacing(self._workdir / _CSV) as path, path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(names)
-            for each in self.epochs:
-                values = (getattr(each, name) for name in names)
-                writer.writerow(["" if value is None else value for value in values])
+        write_rows(self._workdir / _CSV, Epoch, self.epochs)
         if self._events is None:
             return
         with self._events.as_default(step=epoch.step):
-            for name in names[2:]:
-                value = getattr(epoch, name)
+            for name, value in list(dataclasses.asdict(epoch).items())[2:]:
                 of_validation = name.startswith("validation_")
                 split = "validation" if of_validation else "train"
                 if value is not None:
@@ -108,8 +101,9 @@ class History:
         if not self._write or not self.epochs or not can_plot():
             return None
         target = self._workdir / _PLOT
-        with replacing(target) as path:
-            _plot(self.epochs, title, path)
+        with figures.figure(target, (9, 4.2)) as figure:
+            figure.suptitle(title)
+            _draw(figure.subplots(1, 2), self.epochs)
         return target
 
 
@@ -135,34 +129,11 @@ def read(path: Path) -> list[Epoch]:
     Raises:
         ValueError: it is not as a run wrote it.
     """
-    if not path.is_file():
-        return []
-    kinds = {field.name: field.type for field in dataclasses.fields(Epoch)}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                Epoch(**{name: _value(text, kinds[name]) for name, text in row.items()})
-                for row in csv.DictReader(file)
-            ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' is not as a run wrote it: {error!r}") from None
+    return read_rows(path, Epoch, "a run")
 
 
-def _value(text: str, kind):
-    if text == "":
-        return None
-    return int(text) if kind is int else float(text)
-
-
-def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    losses, accuracies = figure.subplots(1, 2)
+def _draw(panels: Sequence[Any], epochs: Sequence[Epoch]) -> None:
+    losses, accuracies = panels
     numbers = [each.epoch for each in epochs]
     evaluated = [each for each in epochs if each.validation_loss is not None]
     at = [each.epoch for each in evaluated]
@@ -186,13 +157,8 @@ def _plot(epochs: Sequence[Epoch], title: str, path: Path) -> None:
         )
     accuracies.set_ylabel("accuracy, %")
     accuracies.set_ylim(0, 100)
-    losses.set_yscale("log")  # At first it may be a hundred times as high.
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    figures.log_scale(losses, "y")  # At first it may be a hundred times as high.
     for axes in (losses, accuracies):
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        figures.whole_numbers(axes.xaxis)
         axes.legend()
-    figure.savefig(path, dpi=150)

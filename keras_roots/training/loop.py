@@ -25,9 +25,7 @@ import keras
 import numpy as np
 
 from keras_roots.data import Source, Split, input_pipeline, sources
-from keras_roots.reporting import silent
-from keras_roots.reporting.files import results_folder
-from keras_roots.reporting.progress import Progress
+from keras_roots.reporting import Progress, results_folder, silent
 from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints

@@ -1,14 +1,13 @@
 """What a run leaves in its work directory beside its state, and what becomes of a full disk."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import replacing, write_json, write_text
 from keras_roots.requirements import tensorflow_errors
 from keras_roots.training import network
 from keras_roots.training.checkpoints import NotWrittenError
@@ -71,9 +70,8 @@ class Results:
         self.unread.add(name)
         self._report(f"Cannot be read, and is left out: {name}")
         if self._write:
-            with self.tolerating(self._unread_file.name), replacing(self._unread_file) as path:
-                text = "".join(f"{each}\n" for each in sorted(self.unread))
-                path.write_text(text, encoding="utf-8")
+            with self.tolerating(self._unread_file.name):
+                write_text(self._unread_file, "".join(f"{each}\n" for each in sorted(self.unread)))
 
     def write_model(self, name: str) -> None:
         """Writes the network for use, with the averages of its weights if there are any.
@@ -101,8 +99,7 @@ class Results:
         try:
             self.write_model("model.keras")
             if self._write:
-                with replacing(self._folder / "summary.json") as path:
-                    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+                write_json(self._folder / "summary.json", summary)
         except OSError as error:
             raise NotWrittenError(
                 f"The results could not be written to '{self._folder}': {error}. The same command "

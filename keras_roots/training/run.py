@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_roots.data import Source, input_pipeline
-from keras_roots.reporting.progress import Progress, duration
+from keras_roots.reporting import Progress, duration
 from keras_roots.timing.measure import conditions
 from keras_roots.training import network, optimization, plan
 from keras_roots.training.config import Config

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_roots.data import Source
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import write_json, write_text
 from keras_roots.training.config import Config, from_file
 
 _CONFIG = "config.json"
@@ -98,13 +98,9 @@ def begin(workdir: Path, config: Config, source: Source) -> None:
     data, backend = source.fingerprint(), keras.backend.backend()
     if backend != "tensorflow":
         data[_BACKEND] = backend
-    for name, text in (
-        (_CLASSES, "".join(f"{name}\n" for name in source.class_names)),
-        (_DATA, json.dumps(data, indent=2) + "\n"),
-        (_CONFIG, json.dumps(config.as_dict(), indent=2) + "\n"),  # The last: all are there.
-    ):
-        with replacing(workdir / name) as path:
-            path.write_text(text, encoding="utf-8")
+    write_text(workdir / _CLASSES, "".join(f"{name}\n" for name in source.class_names))
+    write_json(workdir / _DATA, data)
+    write_json(workdir / _CONFIG, config.as_dict())  # The last: all are there.
 
 
 def tidy(workdir: Path) -> None:

@@ -9,9 +9,9 @@ from tests import sample_images
 def test_each_way_to_read_is_timed(tmp_path):
     sample_images.photograph_folders(tmp_path, 2, train=4, validation=1)
     config = Config(image_size=16, resize=18, batch_size=4)
-    done = []
-    timings = input_speed(tmp_path, config, count=9, rounds=2, progress=done.append)
-    assert done == [1, 2]
+    lines = []
+    timings = input_speed(tmp_path, config, count=9, rounds=2, report=lines.append)
+    assert lines == ["round 1 of 2", "round 2 of 2"]
     assert list(timings) == [
         *("decode", "crop, paper", "pipeline, paper", "crop, full", "pipeline, full")
     ]

@@ -155,15 +155,6 @@ def test_notes_name_the_rules_and_what_else_ran():
     assert "cores busy" not in "\n".join(networks_table.notes(results()))
 
 
-@pytest.mark.parametrize(
-    ("value", "noisy", "text"),
-    [(621.4, False, "621"), (11.64, False, "11.6"), (0.07634, False, "0.0763"),
-     (621.4, True, "~620"), (1.26, True, "~1.3"), (0, False, "0")],
-)  # fmt: skip
-def test_digits(value, noisy, text):
-    assert networks_table.milliseconds(value, noisy=noisy) == text
-
-
 def test_details_have_all_percentiles():
     table = networks_table.details(results())
     row = cells(table, 0)
@@ -241,14 +232,12 @@ def test_compare_what_has_nothing_in_common(tmp_path, capsys):
     assert "There is no file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_figures(tmp_path, suffix):
-    path = tmp_path / f"figure.{suffix}"
+def test_figures(tmp_path):
+    path = tmp_path / "figure.png"
     networks_plot.plot(path, results(LITERT, INT8, GPU), accuracies("paper"))
     with_errors = path.read_bytes()
     networks_plot.plot(path, results(LITERT, rounds=2))
     assert with_errors != path.read_bytes()
-    assert path.read_bytes()[:4] in (b"\x89PNG", b"%PDF", b"<?xm")
 
 
 def test_what_a_figure_says(tmp_path):

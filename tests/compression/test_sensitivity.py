@@ -304,7 +304,7 @@ def test_progress_is_reported_now_and_then(model, monkeypatch):
     scan(model, images, labels, **asked)
     assert len(lines) == 1
     assert "of 61 images are right; one pass for each of 1 kernels and 2 changes" in lines[0]
-    monkeypatch.setattr(sensitivity, "_SECONDS_PER_LINE", 0)
+    monkeypatch.setattr("keras_roots.reporting.progress._SECONDS_BETWEEN_LINES", 0)
     scan(model, images, labels, **asked)
     assert lines[-1] == "2 of 2 passes, 0:00:00 left: dense"
 

@@ -46,7 +46,8 @@ def test_labels_of_those_that_were_read(tmp_path, monkeypatch):
     (tmp_path / "green" / "bad.JPEG").write_bytes(b"no image")
     read = Images(data, SIZE, labelled=True, batch_size=3)
     assert (read.name, read.class_names) == (str(data), ("blue", "green", "red"))
-    monkeypatch.setattr("keras_roots.data.reading._SECONDS_PER_LINE", math.inf)
+    seconds = "keras_roots.reporting.progress._SECONDS_BETWEEN_LINES"
+    monkeypatch.setattr(seconds, math.inf)
     found = list(read.batches(lines.append))
     assert {images.shape for images, *_ in found} == {(3, SIZE, SIZE, 3)}
     assert [is_read.tolist() for _, is_read, _ in found] == [
@@ -56,6 +57,6 @@ def test_labels_of_those_that_were_read(tmp_path, monkeypatch):
     ]
     assert [labels.tolist() for *_, labels in found] == [[0] * 3, [1, 2], [2, 2]]
     assert lines == []
-    monkeypatch.setattr("keras_roots.data.reading._SECONDS_PER_LINE", 0)
+    monkeypatch.setattr(seconds, 0)
     list(read.batches(lines.append))
     assert lines == ["3 of 8 images", "6 of 8 images", "8 of 8 images"]

@@ -329,10 +329,8 @@ def test_tables_notes_and_files(of_name, tmp_path):
     for row, plan in zip(written, found.within, strict=True):
         assert topology.parse(row["root"]).degrees(2) == plan.degrees
         assert int(row["macs"]) == plan.macs
-    for name, start in (("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")):
-        plot(tmp_path / name, found)
-        assert (tmp_path / name).read_bytes().startswith(start)
-    assert len(list(tmp_path.iterdir())) == 3
+    plot(tmp_path / "a.png", found)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_plans_of_a_model_have_no_accuracy_of_the_papers():

@@ -4,13 +4,13 @@ from keras_roots.timing.measure import Timings, conditions, describe, interleave
 def test_candidates_take_turns_and_the_order_rotates():
     calls = []
     candidates = {name: (lambda name=name: calls.append(name)) for name in "ab"}
-    done = []
+    lines = []
     timings = interleaved(
-        candidates, rounds=2, per_turn=2, warmup=1, untimed_per_turn=1, progress=done.append
+        candidates, rounds=2, per_turn=2, warmup=1, untimed_per_turn=1, report=lines.append
     )
     assert "".join(calls) == "ab" + "aaabbb" + "bbbaaa"
     assert {name: len(timing.seconds) for name, timing in timings.items()} == {"a": 4, "b": 4}
-    assert done == [1, 2]
+    assert lines == ["round 1 of 2", "round 2 of 2"]
 
 
 def test_percentiles():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_roots.reporting.files import replacing
+from keras_roots.reporting import replacing
 from keras_roots.training.checkpoints import NotWrittenError
 from keras_roots.training.on_jax.steps import Steps
 from keras_roots.training.steps import SUMS

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from keras_roots.data import Source, input_pipeline
-from keras_roots.reporting.progress import Progress
+from keras_roots.reporting import Progress
 from keras_roots.training import plan
 from keras_roots.training.config import Config
 from keras_roots.training.on_jax import images

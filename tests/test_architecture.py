@@ -1,0 +1,51 @@
+"""The rooms of the package, and who may import from whom."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import keras_roots
+
+PACKAGE = Path(keras_roots.__file__).parent
+# Each imports from those before it only, at whatever depth of its code.
+FLOORS = (
+    *("topology", "requirements", "reporting", "timing", "lowering", "layers", "surgery"),
+    *("models", "cost", "paper", "rootify", "data", "training", "export", "classify"),
+    *("compression", "benchmark", "planning", "analysis", "sweep", "cli", "__main__"),
+)
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """The room that each import of this package takes from, and what."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_roots"):
+            rooms = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            yield from ((room, f"line {node.lineno}: {node.module}") for room in rooms)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("keras_roots."):
+                    yield alias.name.split(".")[1], f"line {node.lineno}: {alias.name}"
+
+
+def test_every_module_stands_in_a_room():
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert found - {"__init__", "__pycache__", "py"} == set(FLOORS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {
+        *("__init__", "__main__", "topology", "requirements")
+    }
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_imports_go_to_lower_floors_only(room):
+    below = FLOORS[: FLOORS.index(room) + 1]
+    paths = [PACKAGE / f"{room}.py", *(PACKAGE / room).rglob("*.py")]
+    wrong = [
+        f"{path.relative_to(PACKAGE)}, {where}"
+        for path in paths
+        if path.is_file()
+        for imported, where in imports(path)
+        if imported not in below
+    ]
+    assert not wrong
