@@ -46,7 +46,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["keras_roots", "keras_roots.*"]),
-    package_data={"keras_roots": ["py.typed", "export/measured.json", "lowering/measured.json"]},
+    package_data={"keras_roots": ["py.typed", "lowering/measured.json"]},
     install_requires=["keras>=3.5", "numpy>=1.26", "tensorflow>=2.17"],
     extras_require={
         **EXTRAS,

@@ -67,7 +67,9 @@ def network(groups, precision="float32"):
     x = layers.root_module(16, 3, groups=groups, name="spatial")(x)
     x = keras.layers.ReLU()(layers.batch_normalization("mix_bn")(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, keras.layers.Dense(CLASSES, name="logits")(x))
+    # Not on every processor does TensorFlow multiply matrices in half precision.
+    logits = keras.layers.Dense(CLASSES, name="logits", dtype="float32")(x)
+    model = keras.Model(inputs, logits)
     keras.config.set_dtype_policy(before)
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:

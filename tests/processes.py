@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
-def python(program: str, *arguments: str, **environment: str) -> str:
+def python(program: str, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
     """Runs a program to its end and returns what it printed; its errors are in the assertion."""
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

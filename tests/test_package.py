@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import keras_roots
+from tests import processes
 
 ROOT = Path(keras_roots.__file__).parents[1]
 
@@ -22,6 +23,50 @@ added = {name for name in set(sys.modules) - before if name.partition(".")[0] !=
 sys.exit(", ".join(sorted(added)) or 0)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_sub_packages_load_when_they_are_first_touched():
+    processes.python("""
+import sys
+import types
+import keras_roots
+eager = {name.split(".")[1] for name in sys.modules if name.startswith("keras_roots.")}
+lazy = "analysis", "benchmark", "compression", "export", "planning", "sweep", "training"
+assert eager.isdisjoint(lazy), eager
+assert set(lazy) <= set(dir(keras_roots))
+for name in lazy:
+    module = getattr(keras_roots, name)
+    assert isinstance(module, types.ModuleType), name
+    assert module is sys.modules[f"keras_roots.{name}"]
+try:
+    keras_roots.nothing
+except AttributeError as error:
+    assert str(error) == "module 'keras_roots' has no attribute 'nothing'"
+else:
+    raise AssertionError
+""")
+
+
+def test_functions_named_like_modules_stay_functions():
+    processes.python("""
+import keras_roots.cost, keras_roots.rootify
+import importlib
+import pkgutil
+import types
+
+def check():
+    for name in ("cost", "plan", "rootify"):
+        function = getattr(keras_roots, name)
+        assert isinstance(function, types.FunctionType) and function.__name__ == name, name
+
+check()
+names = [module.name for module in pkgutil.walk_packages(keras_roots.__path__, "keras_roots.")]
+assert "keras_roots.cost" in names and "keras_roots.rootify" in names
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+check()
+""")
 
 
 def test_public_names_exist():

@@ -126,8 +126,8 @@ def _grouped(model: keras.Model, found: list[convolutions.Convolution]) -> list[
     if not paths:
         raise ValueError(
             f"'{model.name}' has no convolution that has, or could have, filter groups: "
-            f"{', '.join(sorted({str(each.obstacle) for each in found}))}. Give pairs of layers "
-            "(--pair A,B)."
+            f"{', '.join(sorted({str(each.obstacle) for each in found}))}. Give pairs=... "
+            "of layers."
         )
     return paths
 
@@ -140,8 +140,7 @@ def _image_shape(model: keras.Model, given: Sequence[int] | None) -> tuple[int, 
     if given is None:
         if None in shape:
             raise ValueError(
-                f"'{model.name}' leaves its image size open, {shape}: give image_shape "
-                "(--image-size)."
+                f"'{model.name}' leaves its image size open, {shape}: give image_shape=..."
             )
         return shape
     given = tuple(given)

@@ -152,10 +152,10 @@ def _loaded(path: str, load: Callable[[str], keras.Model], size: int | None) -> 
     shape = _shape(model, path, may_be_open=True)
     if None not in shape:
         if size is not None and shape != (size, size, shape[-1]):
-            raise ValueError(f"'{path}' takes images of {shape} only: omit --image-size")
+            raise ValueError(f"'{path}' takes images of {shape} only: omit image_size={size}")
         return model
     if size is None:
-        raise ValueError(f"'{path}' leaves its image size open: give --image-size")
+        raise ValueError(f"'{path}' leaves its image size open: give image_size=...")
     inputs = keras.Input(tuple(size if length is None else length for length in shape))
     return keras.Model(inputs, model(inputs), name=model.name)
 

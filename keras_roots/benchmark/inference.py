@@ -20,12 +20,11 @@ from keras_roots import reporting
 from keras_roots.benchmark import runtimes
 from keras_roots.benchmark.operators import random_inference
 from keras_roots.cost import cost
-from keras_roots.export.choice import check_policy
+from keras_roots.export.choice import check_policy, random_convolution
 from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
-from keras_roots.export.tuning import random_convolution
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
 from keras_roots.reporting import Table, silent

@@ -1,75 +1,51 @@
-"""Each pass of a network's convolutions by each of its lowerings, on Keras's backend.
+"""Each pass of a network's convolutions by each of its lowerings, on the machine at hand.
 
-Why layers are computed as they are, on the machine at hand; on TensorFlow or
-JAX. (For files, see `benchmark.layers`.)
+Why layers are computed as they are: in Keras, on TensorFlow or JAX; and in TFLite files, in LiteRT.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_roots.layers import Conv2D
-from keras_roots.lowering import choice, measured, passes, ways
+from keras_roots.lowering import choice, passes, ways
+from keras_roots.lowering.contexts import MOST
 from keras_roots.lowering.layer_shape import LayerShape
+from keras_roots.lowering.measured import Measurement, Measurements
 from keras_roots.reporting import Table, silent
-from keras_roots.surgery import graph
+from keras_roots.requirements import require_extras, require_tensorflow
+from keras_roots.surgery import convolutions
 from keras_roots.timing.measure import Timings, conditions, interleaved
 
-_NOTHING = "nothing"
+LITERT = ("litert-float32", "litert-int8")
+_NOTHING, _DENSE = "nothing", "dense"
 # Layers of another format are turned round for these, see `passes.Plan.plain`.
 _CHANNELS_LAST = ("taps", "product")
 
 
 @dataclasses.dataclass(frozen=True)
-class PassTimings:
+class LayerTimings:
     """One pass of one layer.
 
     Attributes:
         layer: an example of its name.
-        shape: of the layer.
-        context, direction, batch, dtype, data_format: see `measured.Measurement`.
-        timings: by lowering; "dense" is its dense twin (with groups), and
-            "nothing" a call that adds 1 to one number.
+        measurement: what a choice is made from.
+        timings: of its lowerings, and of what stands beside them: "dense" is
+            its dense twin (with groups), "nothing" a call that adds 1 to one
+            number (in Keras), and "split" stands there too where it is no
+            lowering to choose.
     """
 
     layer: str
-    shape: LayerShape
-    context: str
-    direction: str
-    batch: int
-    dtype: str
-    data_format: str
-    timings: dict[str, Timings]
-
-    @property
-    def lowerings(self) -> dict[str, Timings]:
-        return {
-            name: timings
-            for name, timings in self.timings.items()
-            if name not in ("dense", _NOTHING)
-        }
-
-    @property
-    def measurement(self) -> measured.Measurement:
-        """What a choice is made from."""
-        milliseconds = {name: round(each.median * 1e3, 4) for name, each in self.lowerings.items()}
-        return measured.Measurement(
-            self.context,
-            self.direction,
-            self.batch,
-            self.dtype,
-            self.data_format,
-            self.shape,
-            milliseconds,
-        )
+    measurement: Measurement
+    timings: Mapping[str, Timings]
 
 
 def contexts_here() -> list[str]:
-    """The contexts that this machine and Keras's backend have, that of XLA last."""
+    """Keras's contexts that this machine and Keras's backend have, that of XLA last."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -91,105 +67,138 @@ def lowerings(
     batches: Sequence[int] = (8,),
     dtypes: Sequence[str] = ("float32",),
     data_formats: Sequence[str] = ("channels_last",),
+    threads: int = 1,
     rounds: int = 10,
     report: Callable[[str], object] = silent,
-) -> list[PassTimings]:
+) -> list[LayerTimings]:
     """Times every distinct convolution that has several lowerings, pass by pass, in turns.
 
     Args:
         models: of one image as input, its size fixed, channels last.
-        contexts: those here by default.
+        contexts: Keras's that are here, which is the default; and of
+            `LITERT`: forward passes of one image, of the layers of files.
         directions: of `passes.DIRECTIONS`.
         batches: numbers of images.
         dtypes: "float32", "bfloat16" or "float16".
         data_formats: of which the layers are to be.
-        rounds: turns of each candidate; a turn is two timed calls.
+        threads: of LiteRT.
+        rounds: turns of each candidate; a turn is two timed calls, five in
+            LiteRT.
         report: takes a line for each layer and pass.
 
     Raises:
         ValueError: an argument is not as above.
+        ModuleNotFoundError: the extra "litert" is not installed, and needed.
     """
-    here = contexts_here()
-    contexts = list(contexts or here)
+    contexts = list(contexts or contexts_here())
+    here = [*contexts_here(), *LITERT]
     wrong = [context for context in contexts if context not in here]
     if wrong:
         raise ValueError(f"This machine has the contexts {', '.join(here)}. Received: {wrong[0]}")
-    if rounds < 1 or not batches or min(batches) < 1:
+    if not batches or min(rounds, threads, *batches) < 1:
         raise ValueError(
-            f"Expected rounds and batch sizes of 1 or more. Received: {rounds} and {list(batches)}"
+            "Expected rounds, threads and batch sizes of 1 or more. Received: "
+            f"{rounds}, {threads} and {list(batches)}"
         )
-    layers = distinct_layers(models)
+    models = list(models)
+    planned = []
+    for context in contexts:
+        layers = _layers(models, context)
+        grid = itertools.product(directions, batches, (None,), dtypes, data_formats)
+        kinds: list[tuple[str, int, int | None, str, str]] = list(grid)
+        if context in LITERT:
+            kinds = [("forward", 1, threads, context.removeprefix("litert-"), "channels_last")]
+        for (shape, layer), kind in itertools.product(layers.items(), kinds):
+            measurement = Measurement(context, *kind, shape=shape, milliseconds={})
+            if len(names := _lowerings(measurement)) > 1:
+                planned.append((layer, measurement, names))
+    if not planned:
+        raise ValueError("These networks have no layer of several lowerings: no filter groups.")
     results = []
-    grid = itertools.product(contexts, batches, dtypes, data_formats, directions)
-    for (number, (shape, name)), kind in itertools.product(enumerate(layers.items(), 1), grid):
-        context, batch, dtype, data_format, direction = kind
-        names = [
-            each
-            for each in choice.candidates(shape, context, direction)
-            if data_format == "channels_last" or each not in _CHANNELS_LAST
-        ]
-        if len(names) == 1 or not _computable(shape, context):
+    for number, (layer, wanted, names) in enumerate(planned, 1):
+        if not _computable(wanted):
             continue
         report(
-            f"layer {number} of {len(layers)}: {shape}, {context}, batch {batch}, {dtype}, "
-            f"{data_format}, {direction}"
+            f"{number} of {len(planned)}: {wanted.shape}, {wanted.context}, batch {wanted.batch}, "
+            f"{_type(wanted)}, {wanted.direction}"
         )
-        calls = _calls(shape, names, context, direction, batch, dtype, data_format)
-        timings = interleaved(calls, rounds=rounds, per_turn=2, warmup=2)
-        results.append(
-            PassTimings(name, shape, context, direction, batch, dtype, data_format, timings)
-        )
+        timings = _timed(wanted, names, rounds)
+        results.append(LayerTimings(layer, wanted.with_times(timings, names), timings))
     return results
 
 
-def _computable(shape: LayerShape, context: str) -> bool:
+def _layers(models: Sequence[keras.Model], context: str) -> dict[LayerShape, str]:
+    """The shapes of the convolutions that a context has to compute, and a layer's name for each."""
+    found: dict[LayerShape, str] = {}
+    if context in LITERT:
+        require_tensorflow("The benchmark of files")
+        require_extras("The benchmark of files", {"ai_edge_litert": "litert"})
+        # Which imports TensorFlow, whatever Keras runs on.
+        from keras_roots.export.inference_graph import inference_graph
+        from keras_roots.export.simplify import simplify
+
+        for model in models:
+            for step in simplify(inference_graph(model)).convolutions():
+                found.setdefault(step.operation.shape, step.name)
+    else:
+        for model in models:
+            for path, _, shape in convolutions.ours(model):
+                found.setdefault(shape, path)
+    return found
+
+
+def _lowerings(wanted: Measurement) -> list[str]:
+    return [
+        name
+        for name in choice.candidates(wanted.shape, wanted.context, wanted.direction)
+        if wanted.data_format == "channels_last" or name not in _CHANNELS_LAST
+    ]
+
+
+def _computable(wanted: Measurement) -> bool:
     """Whether TensorFlow's kernels have the gradients of a grouped convolution here."""
     return (
-        context != "tensorflow-cpu"
-        or shape.groups == 1
+        wanted.context != "tensorflow-cpu"
+        or wanted.shape.groups == 1
         or choice.native_differentiable_on_cpu("float32", "channels_last")
     )
 
 
-def distinct_layers(models: Iterable[keras.Model]) -> dict[LayerShape, str]:
-    """The shapes of grouped convolutions and of 1x1s, and a layer's name for each."""
-    found: dict[LayerShape, str] = {}
-    for model in models:
-        for call in graph.trace(model).calls:
-            layer: Any = call.layer
-            if isinstance(layer, Conv2D):
-                shape = layer.shape_on(call.input_shapes[0])
-                if shape.groups > 1 or len(choice.candidates(shape, "xla-cpu", "forward")) > 1:
-                    found.setdefault(shape, call.path)
-    if not found:
-        raise ValueError("These networks have no layer of several lowerings: no filter groups.")
-    return found
+def _timed(wanted: Measurement, names: Sequence[str], rounds: int) -> dict[str, Timings]:
+    dense = [_DENSE] if wanted.shape.groups > 1 else []
+    if wanted.context in LITERT:
+        from keras_roots.export.choice import timings
+
+        # Split into more, a layer takes minutes to convert, and is the slowest anyhow.
+        split = ["split"] if 1 < wanted.shape.groups <= MOST else []
+        how: dict[str, Any] = {"precision": wanted.dtype, "threads": wanted.threads}
+        return timings(wanted.shape, [*names, *split, *dense], **how, rounds=rounds)
+    return interleaved(_calls(wanted, [*names, *dense]), rounds=rounds, per_turn=2, warmup=2)
 
 
-def _calls(shape, names, context, direction, batch, dtype, data_format) -> dict[str, Callable]:
+def _calls(wanted: Measurement, names: Iterable[str]) -> dict[str, Callable]:
     rng = np.random.default_rng(0)
+    shape, data_format = wanted.shape, wanted.data_format
 
     def tensor(*size):
-        return keras.ops.convert_to_tensor(rng.normal(size=size).astype(np.float32), dtype)
+        return keras.ops.convert_to_tensor(rng.normal(size=size).astype(np.float32), wanted.dtype)
 
     def image(height, width, channels):
         if data_format == "channels_first":
-            return tensor(batch, channels, height, width)
-        return tensor(batch, height, width, channels)
+            return tensor(wanted.batch, channels, height, width)
+        return tensor(wanted.batch, height, width, channels)
 
     same = shape.padding != ((0, 0), (0, 0))
     geometry = ways.Geometry(
         shape.strides, "same" if same else "valid", shape.dilation_rate, data_format
     )
     x, cotangent = image(*shape.input_shape), image(*shape.output_shape)
-    calls = {_NOTHING: compiled(lambda x: x + 1, context, keras.ops.zeros(1))}
-    groups = dict.fromkeys(names, shape.groups)
-    if shape.groups > 1:
-        groups["dense"] = 1
-    for name, number in groups.items():
-        kernel = tensor(*shape.kernel_size, shape.input_shape[-1] // number, shape.filters)
-        one_pass = _pass(direction, geometry, "native" if name == "dense" else name)
-        calls[name] = compiled(one_pass, context, x, kernel, cotangent)
+    calls = {_NOTHING: compiled(lambda x: x + 1, wanted.context, keras.ops.zeros(1))}
+    for name in names:
+        groups = 1 if name == _DENSE else shape.groups
+        kernel = tensor(*shape.kernel_size, shape.input_shape[-1] // groups, shape.filters)
+        one_pass = _pass(wanted.direction, geometry, "native" if name == _DENSE else name)
+        calls[name] = compiled(one_pass, wanted.context, x, kernel, cotangent)
     return calls
 
 
@@ -218,13 +227,14 @@ def compiled(function: Callable, context: str, *arguments) -> Callable[[], objec
     return lambda: traced(*arguments)
 
 
-def measurements(results: Iterable[PassTimings]) -> measured.Measurements:
+def measurements(results: Iterable[LayerTimings]) -> Measurements:
     """The results as `choice` reads them."""
-    record = conditions(backend=keras.backend.backend())
-    return measured.Measurements(record, tuple(result.measurement for result in results))
+    here = conditions(backend=keras.backend.backend())
+    rows = tuple(result.measurement for result in results)
+    return Measurements({row.context: here for row in rows}, rows)
 
 
-def table(results: Iterable[PassTimings]) -> Table:
+def table(results: Iterable[LayerTimings]) -> Table:
     """A row for each lowering of each pass; the fastest has an asterisk."""
     header = (
         "layer",
@@ -240,24 +250,22 @@ def table(results: Iterable[PassTimings]) -> Table:
     )
     rows = []
     for result in results:
-        best = choice.fastest(result.measurement.milliseconds)
-        dense = result.timings.get("dense")
+        measured = result.measurement
+        best = choice.fastest(measured.milliseconds)
+        dense = result.timings.get(_DENSE)
         for name, timing in result.timings.items():
-            macs = result.shape.macs * result.batch
-            macs *= {"dense": result.shape.groups, _NOTHING: 0}.get(name, 1)
+            macs = measured.shape.macs * measured.batch
+            macs *= {_DENSE: measured.shape.groups, _NOTHING: 0}.get(name, 1)
             median = timing.median
-            beside = dense is not None and name not in ("dense", _NOTHING)
-            bound = dense.median / result.shape.groups if dense and beside else None
-            kind = result.dtype
-            if result.data_format != "channels_last":
-                kind += f", {result.data_format}"
+            beside = dense is not None and name not in (_DENSE, _NOTHING)
+            bound = dense.median / measured.shape.groups if dense and beside else None
             rows.append(
                 (
-                    str(result.shape),
-                    result.context,
-                    result.direction.replace("_", " "),
-                    str(result.batch),
-                    kind,
+                    str(measured.shape),
+                    measured.context,
+                    measured.direction.replace("_", " "),
+                    str(measured.batch),
+                    _type(measured),
                     name + (" *" if name == best else ""),
                     f"{median * 1e3:.3f}",
                     timing.spread_in_ms(3),
@@ -266,3 +274,8 @@ def table(results: Iterable[PassTimings]) -> Table:
                 )
             )
     return Table(header, rows, left=6)
+
+
+def _type(measured: Measurement) -> str:
+    last = measured.data_format == "channels_last"
+    return measured.dtype if last else f"{measured.dtype}, {measured.data_format}"

@@ -13,8 +13,8 @@ from keras_roots.benchmark import artifacts, candidates, workers
 from keras_roots.benchmark.candidates import Candidate
 from keras_roots.benchmark.records import Session
 from keras_roots.export import calibration as photographs
-from keras_roots.timing.machine import cores_allowed, gpu_name, hardware, sees_gpu
-from keras_roots.timing.measure import conditions
+from keras_roots.timing.machine import gpu_name, hardware, sees_gpu
+from keras_roots.timing.measure import conditions, cores_allowed
 from keras_roots.topology import RootLike
 
 DEVICES = ("cpu", "gpu")
@@ -190,7 +190,7 @@ def _devices(runtimes: Sequence[str], devices: Sequence[str] | None) -> dict[str
     }
     for runtime, places in found.items():
         if not places:
-            raise ValueError(f"{runtime} does not run on the GPU here. Received: --device gpu only")
+            raise ValueError(f"{runtime} does not run on the GPU here. Received: devices=['gpu']")
     return found
 
 

@@ -125,7 +125,7 @@ def _agreed(name: str, asked: str | None, said: str | None) -> str | None:
 def _image_size(name: str, shape: tuple, wanted: int | None) -> int:
     is_open = None in shape[:-1]
     if is_open and wanted is None:
-        raise ValueError(f"'{name}' leaves its image size open: give --image-size (image_size)")
+        raise ValueError(f"'{name}' leaves its image size open: give image_size=...")
     if wanted is not None and not is_open and shape[:-1] != (wanted, wanted):
         raise ValueError(f"'{name}' takes images of {shape} only: omit the image size {wanted}")
     filled: tuple[Any, ...] = tuple(wanted if length is None else length for length in shape)

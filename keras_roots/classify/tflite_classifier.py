@@ -106,9 +106,7 @@ def _loaded(path: str | os.PathLike, image_size: int | None) -> Any:
         signature = [int(length) for length in details["shape_signature"]]
         if len(signature) == 4 and -1 in signature[1:3]:
             if image_size is None:
-                raise ValueError(
-                    f"'{path}' leaves its image size open: give --image-size (image_size)"
-                )
+                raise ValueError(f"'{path}' leaves its image size open: give image_size=...")
             lengths = [image_size if length < 0 else length for length in signature[1:]]
             loaded.resize_tensor_input(details["index"], [abs(signature[0]), *lengths])
     with _reasons(path):

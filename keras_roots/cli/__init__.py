@@ -5,6 +5,7 @@ or in what they name, 130 interrupted.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
@@ -39,14 +40,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"keras-roots: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"keras-roots: {_in_options(error, arguments)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        print(f"keras-roots: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"keras-roots: {_in_options(error, arguments)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("keras-roots: interrupted; files already written are whole", file=sys.stderr)
         return 130
+
+
+# Options whose names are not those of the library's arguments.
+_OPTIONS = {
+    "clusters": "cluster",
+    "devices": "device",
+    "image_shape": "image_size",
+    "pairs": "pair",
+    "sparsity": "prune",
+    "timing": "latency",
+}
+_ARGUMENT = re.compile(r"\b(?<!-)(\w+)=(\.\.\.|\['?(?:\w+)'?\]|'[^']*'|\w+(?:[,-]\w+)*)")
+
+
+def _in_options(error: Exception, arguments: argparse.Namespace) -> str:
+    """An error in a line, where arguments of the library are the options of this command.
+
+    The library writes them as name=value: `overwrite=True` is `--overwrite` here, and
+    `image_size=...`, where the value is left open, `--image-size`.
+    """
+
+    def option(found: re.Match) -> str:
+        name, value = _OPTIONS.get(found[1], found[1]), found[2].strip("[]'")
+        if not hasattr(arguments, name):
+            return found[0]
+        flag = f"--{name.replace('_', '-')}"
+        return flag if value in ("True", "...") else f"{flag} {value}"
+
+    return _ARGUMENT.sub(option, " ".join(str(error).split()))
 
 
 def _parser() -> argparse.ArgumentParser:

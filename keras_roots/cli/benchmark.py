@@ -62,28 +62,6 @@ def add(commands) -> None:
     add_format(command)
     command.set_defaults(run=_input)
     command = kinds.add_parser(
-        "layers",
-        help="each grouped layer by each of its lowerings, beside its dense twin, in LiteRT",
-        description="Times every distinct grouped layer of networks alone, in a TFLite file of "
-        "its own, by each of its lowerings and beside its dense twin; interleaved, layer by "
-        "layer. The fastest has an asterisk: it is what `export --lowering tuned` takes.",
-    )
-    command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
-    add_root(command, None, "may be repeated (default: 16)", action="append")
-    _add_precision(command)
-    command.add_argument("--threads", type=int, default=1, metavar="N")
-    command.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="turns of each, of five timed runs"
-    )
-    add_format(command)
-    command.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="write the measurements as JSON as well, in the form that the exporter reads",
-    )
-    command.set_defaults(run=_layers)
-    command = kinds.add_parser(
         "inference",
         help="latency of networks in LiteRT: stock conversion, and ours",
         description="Exports a network of random weights with several filter groups, as stock "
@@ -200,41 +178,6 @@ def _build(arguments: argparse.Namespace) -> int:
     ours, theirs = (timings.median / layers for layers, timings in results.values())
     print(f"\nA layer takes {ours / theirs:.2f} of the reference's time.")
     print(f"\n{describe(conditions(rounds=arguments.rounds))}")
-    return 0
-
-
-def _layers(arguments: argparse.Namespace) -> int:
-    from keras_roots.benchmark import layers
-    from keras_roots.models import build, network
-    from keras_roots.timing.measure import conditions, describe
-
-    require_outputs(arguments.output)
-    for name in arguments.model:
-        network(name)  # Raises if it is unknown.
-    precisions = arguments.precision or ["float32", "int8"]
-    roots = arguments.root or [16]
-    models = []
-    for name in arguments.model:
-        for each in roots:
-            try:
-                models.append(build(name, root=each))
-            except ValueError as error:  # A degree that it has not the channels for.
-                if len(arguments.model) == 1:
-                    raise
-                to_stderr(f"{name} without {each}: {error}")
-    results = layers.layers(
-        models,
-        precisions=precisions,
-        threads=arguments.threads,
-        rounds=arguments.rounds,
-        report=to_stderr,
-    )
-    print(formatted(layers.table(results), arguments.format))
-    if arguments.format != "csv":
-        print(f"\n{describe(conditions(threads=arguments.threads, rounds=arguments.rounds))}")
-    if arguments.output is not None:
-        layers.measurements(results).write(arguments.output)
-        to_stderr(f"keras-roots: the measurements are in {arguments.output}")
     return 0
 
 

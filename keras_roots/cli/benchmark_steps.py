@@ -1,6 +1,7 @@
-"""`keras-roots benchmark steps | lowerings | accelerator`: what runs in Keras."""
+"""`keras-roots benchmark steps | lowerings | layers | accelerator`: steps, and single layers."""
 
 import argparse
+import itertools
 
 from keras_roots.cli.options import (
     add_format,
@@ -13,6 +14,7 @@ from keras_roots.cli.options import (
 )
 
 _PRECISIONS = ("float32", "bfloat16", "float16")
+_CONTEXTS = ("tensorflow-cpu", "xla-cpu", "accelerator", "litert-float32", "litert-int8")
 _DATA_FORMATS = ("channels_last", "channels_first")
 
 
@@ -80,10 +82,10 @@ def add(kinds) -> None:
         help="each pass of each grouped or 1x1 convolution by each of its lowerings",
         description="Times the forward pass and the gradients of every distinct convolution of "
         "networks alone, by each of its lowerings and beside its dense twin; in turns, on Keras's "
-        "backend, TensorFlow (compiled by XLA and not) or JAX. The fastest has an asterisk.",
+        "backend, TensorFlow (compiled by XLA and not) or JAX, or in LiteRT. The fastest has an "
+        "asterisk.",
     )
-    command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
-    add_root(command, None, "may be repeated (default: 16)", action="append")
+    _add_networks(command)
     _add_grid(command)
     command.add_argument(
         "--image-size",
@@ -92,17 +94,23 @@ def add(kinds) -> None:
         metavar="PIXELS",
         help="may be repeated (default: the network's)",
     )
-    command.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="turns of each, of two timed calls"
+    _add_threads_and_output(command)
+    command = kinds.add_parser(
+        "layers",
+        help="the same in LiteRT: lowerings --context litert-float32 --context litert-int8",
+        description="`benchmark lowerings` in LiteRT: times every distinct grouped layer of "
+        "networks alone, in a TFLite file of its own. The fastest lowering has an asterisk: it is "
+        "what `export --lowering tuned` takes.",
     )
-    add_format(command)
+    _add_networks(command)
     command.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="write the measurements as JSON as well, in the form that layers choose from",
+        "--precision",
+        action="append",
+        choices=("float32", "int8"),
+        help="may be repeated (default: both)",
     )
-    command.set_defaults(run=_lowerings)
+    _add_threads_and_output(command)
+    command.set_defaults(run=_layers, batch_size=None, data_format=None, image_size=None)
     command = kinds.add_parser(
         "accelerator",
         help="all that says which lowerings a GPU should get; hours",
@@ -145,12 +153,37 @@ def add(kinds) -> None:
     command.set_defaults(run=_accelerator)
 
 
+def _add_networks(command) -> None:
+    command.add_argument("model", nargs="+", help="names of networks, such as resnet50")
+    add_root(command, None, "may be repeated (default: 16)", action="append")
+
+
+def _add_threads_and_output(command) -> None:
+    command.add_argument("--threads", type=int, default=1, metavar="N", help="of LiteRT")
+    command.add_argument(
+        "--rounds",
+        type=int,
+        default=10,
+        metavar="N",
+        help="turns of each, of two timed calls, five in LiteRT (default: %(default)s)",
+    )
+    add_format(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the measurements as JSON as well, in the form that lowerings are chosen from",
+    )
+    command.set_defaults(run=_lowerings)
+
+
 def _add_grid(command) -> None:
     command.add_argument(
         "--context",
         action="append",
-        choices=("tensorflow-cpu", "xla-cpu", "accelerator"),
-        help="may be repeated (default: those here)",
+        choices=_CONTEXTS,
+        help="may be repeated (default: Keras's that are here); of the litert- ones, of files, "
+        "forward passes of one image are timed",
     )
     command.add_argument(
         "--batch-size", type=int, action="append", metavar="N", help="may be repeated (default: 8)"
@@ -208,35 +241,54 @@ def _steps(arguments: argparse.Namespace) -> int:
 
 def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import lowerings
-    from keras_roots.models import build, network
+    from keras_roots.models import network
     from keras_roots.timing.measure import conditions, describe
 
     require_outputs(arguments.output)
     for name in arguments.model:
         network(name)  # Raises if it is unknown.
-    sizes = [{"input_shape": (size, size, 3)} for size in arguments.image_size or ()]
-    models = [
-        build(name, root=each, **options)
-        for name in arguments.model
-        for each in arguments.root or [16]
-        for options in sizes or [{}]
-    ]
     results = lowerings.lowerings(
-        models,
+        _built(arguments),
         contexts=arguments.context,
         batches=arguments.batch_size or [8],
         dtypes=arguments.precision or ["float32"],
         data_formats=arguments.data_format or ["channels_last"],
+        threads=arguments.threads,
         rounds=arguments.rounds,
         report=to_stderr,
     )
     print(formatted(lowerings.table(results), arguments.format))
     if arguments.format != "csv":
-        print(f"\n{describe(conditions(rounds=arguments.rounds))}")
+        record = conditions(threads=arguments.threads, rounds=arguments.rounds)
+        print(f"\n{describe(record)}")
     if arguments.output is not None:
         lowerings.measurements(results).write(arguments.output)
         to_stderr(f"keras-roots: the measurements are in {arguments.output}")
     return 0
+
+
+def _layers(arguments: argparse.Namespace) -> int:
+    precisions, arguments.precision = arguments.precision, None
+    arguments.context = [f"litert-{each}" for each in precisions or ("float32", "int8")]
+    return _lowerings(arguments)
+
+
+def _built(arguments: argparse.Namespace) -> list:
+    """The networks with each degree and size; of several, without those that cannot be."""
+    from keras_roots.models import build
+
+    models = []
+    sizes = [{"input_shape": (size, size, 3)} for size in arguments.image_size or ()]
+    for name, each, size in itertools.product(
+        arguments.model, arguments.root or [16], sizes or [{}]
+    ):
+        try:
+            models.append(build(name, root=each, **size))
+        except ValueError as error:  # A degree that it has not the channels for.
+            if len(arguments.model) == 1:
+                raise
+            to_stderr(f"{name} without {each}: {error}")
+    return models
 
 
 def _accelerator(arguments: argparse.Namespace) -> int:

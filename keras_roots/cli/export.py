@@ -235,6 +235,8 @@ def _export(arguments: argparse.Namespace) -> int:
             )
     for warning in caught:
         to_stderr(f"warning: {warning.message}")
+    if artifact.comparison.warning is not None:
+        to_stderr(f"warning: {artifact.comparison.warning}")
     print(artifact.report())
     return 0
 
@@ -313,7 +315,7 @@ def _images(arguments: argparse.Namespace, model, preprocessing):
     wanted, count = arguments.verification_images, arguments.calibration_images
     if arguments.calibration is None and arguments.verification is None:
         images, what = example_inputs.example_inputs(model, wanted, preprocessing)
-        to_stderr(f"verifying with {what}")
+        to_stderr(f"verifying with {what}; give --verification DIR for others")
         return images, None
 
     def loaded(folder: str, number: int):

@@ -39,8 +39,9 @@ def add(commands) -> None:
 def _lowerings(arguments: argparse.Namespace) -> int:
     from keras_roots.cli.models import one
     from keras_roots.lowering import report
+    from keras_roots.surgery.convolutions import explain
 
-    explanations = report.explain(one(arguments), arguments.context)
+    explanations = explain(one(arguments), arguments.context)
     if not explanations:
         raise ValueError(
             f"{arguments.model!r} has no convolution of keras_roots: build it by name, or give it "

@@ -11,7 +11,8 @@ What is converted to TFLite keeps the operator, which says the ranges.
 import contextlib
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
+
+from keras_roots.surgery.temporarily import replaced
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def fast_rounding() -> Iterator[None]:
             return as_it_is(inputs, min_var, max_var, **how)
         return _rounded_kernel(inputs, min_var, max_var, how.get("num_bits", 8))
 
-    with mock.patch.object(quant_ops, "LastValueQuantize", last_value_quantize):
+    with replaced(quant_ops, LastValueQuantize=last_value_quantize):
         yield
 
 

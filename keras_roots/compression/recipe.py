@@ -50,8 +50,8 @@ class Recipe:
             clustering.check(self.clusters, preserve_sparsity=self.sparsity is not None)
         if self.sparsity is None and self.clusters is None and not self.qat:
             raise ValueError(
-                "Nothing is to be compressed: give a sparsity (--prune), a number of clusters "
-                "(--cluster) or quantisation-aware training (--qat)."
+                "Nothing is to be compressed: give a sparsity=..., a number of clusters=... or "
+                "qat=True, quantisation-aware training."
             )
 
     def weights(self) -> tuple[str, ...]:

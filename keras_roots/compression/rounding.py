@@ -10,7 +10,6 @@ import functools
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import keras
 
@@ -21,6 +20,7 @@ from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.compression.preserved import Preserve, kept_of
 from keras_roots.surgery import graph
+from keras_roots.surgery.temporarily import replaced
 
 # Images from which ranges begin; their mean over batches forgets a batch by this.
 _IMAGES_FOR_RANGES = 256
@@ -124,12 +124,8 @@ def _clusters_of_kernels() -> Iterator[None]:
         centroids, places = registry.get_unique(weight)
         return centroids, len(centroids), places, False
 
-    with (
-        mock.patch.object(registry, "get_centroids", centroids_of),
-        mock.patch.object(
-            registry, "cluster_config", types.SimpleNamespace(GradientAggregation=averaged)
-        ),
-    ):
+    config = types.SimpleNamespace(GradientAggregation=averaged)
+    with replaced(registry, get_centroids=centroids_of, cluster_config=config):
         yield
 
 
@@ -239,7 +235,7 @@ def averages(decay: Any) -> Iterator[None]:
     def with_decay(*arguments, **others):
         return as_it_is(*arguments, **{**others, "ema_decay": decay})
 
-    with mock.patch.object(quant_ops, "MovingAvgQuantize", with_decay):
+    with replaced(quant_ops, MovingAvgQuantize=with_decay):
         yield
 
 

@@ -18,9 +18,8 @@ import contextlib
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
-from unittest import mock
 
 import keras
 
@@ -30,6 +29,7 @@ from keras_roots.surgery.strides import Stride, output_strides, stride_text
 
 Convention = Literal["plain", "paper"]
 _CONVENTIONS = ("plain", "paper")
+_ONE_AT_A_TIME = threading.RLock()  # Two counts of one model would undo each other's classes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,8 @@ def cost(
 
     The model is called on symbolic input, and every layer's call is noted
     with its shapes; so shared layers, nested and subclassed models
-    count as often as they are called.
+    count as often as they are called. Layers that Keras does not know to be
+    the model's, as those that a Lambda's function refers to, are not seen.
 
     Args:
         model: a Keras model, built.
@@ -171,7 +172,8 @@ def cost(
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__}")
     inputs = _inputs_of_one_image(model, input_shape)
     opaque = _Opaque(model)
-    opaque(inputs)  # Builds what has not been built, which takes several calls.
+    if not all(layer.built for layer in model._flatten_layers()):
+        opaque(inputs)  # Builds them, which takes several calls.
     with _recording(model) as records:
         opaque(inputs)
     strides = output_strides(model) if graph.is_graph(model) else {}
@@ -208,14 +210,16 @@ class _Record:
 
 @contextlib.contextmanager
 def _recording(model: keras.Model) -> Iterator[list[_Record]]:
-    """Notes every call of a layer of `model`, in the order in which they begin."""
+    """Notes every call of a layer of `model` by this thread, in the order in which they begin.
+
+    Meanwhile its layers, and no others, are of subclasses of their own classes.
+    """
     records: dict[int, _Record] = {}
     stack: list[keras.Layer] = []
     assigned: set[int] = set()
     thread = threading.get_ident()
-    call_layer = keras.Layer.__call__
 
-    def call_and_note(layer, *args, **kwargs):
+    def call_and_note(call_layer: Callable, layer: keras.Layer, *args, **kwargs):
         if threading.get_ident() != thread or not (stack or layer is model):
             return call_layer(layer, *args, **kwargs)
         names = [*(outer.name for outer in stack[1:]), layer.name]
@@ -234,8 +238,20 @@ def _recording(model: keras.Model) -> Iterator[list[_Record]]:
                 record.parameters += math.prod(weight.shape)
         return outputs
 
+    def noting(kind: type) -> type:
+        def call(layer, *args, **kwargs):
+            return call_and_note(kind.__call__, layer, *args, **kwargs)
+
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        return type(kind)(kind.__name__, (kind,), {"__call__": call, **names})
+
     ordered: list[_Record] = []
-    with mock.patch.object(keras.Layer, "__call__", call_and_note):
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as restored:
+        layers = {id(layer): layer for layer in model._flatten_layers()}.values()
+        kinds = {kind: noting(kind) for kind in {type(layer) for layer in layers}}
+        for layer in layers:
+            restored.callback(object.__setattr__, layer, "__class__", type(layer))
+            object.__setattr__(layer, "__class__", kinds[type(layer)])
         yield ordered
     ordered.extend(records.values())
 

@@ -1,13 +1,15 @@
 """What an export returns: a file or folder, and what its verification found."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_roots.export.choice import Choice
+from keras_roots.lowering import report
+from keras_roots.lowering.report import Explanation
 from keras_roots.reporting import Table
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;
@@ -15,6 +17,8 @@ from keras_roots.reporting import Table
 _LARGEST = {"float32": 1e-4, "float16": 5e-2}
 # The same on a GPU, which multiplies float32 in fewer bits (TF32), unless told otherwise.
 ON_GPU = 2e-2
+# Decibels below which a file is not to be relied on unseen: the error is a sixth of the outputs.
+_LEAST_SIGNAL_TO_NOISE = 15.0
 # Root mean square of the difference, relative to that of the outputs: eight bits lose
 # something (a quarter in a ResNet-50 of random weights), and a wrong file nearly all.
 _ROOT_MEAN_SQUARE = {"dynamic": 0.5, "int8": 0.5, "int8x16": 0.5}
@@ -31,6 +35,9 @@ class Comparison:
             of an output value.
         top1_agreement: share of inputs (0-1) whose largest output is at the
             same place in both; None if it is no [batch, values].
+        signal_to_noise: 10 log10 of Keras's mean square over that of the
+            difference, in dB, the least of all outputs; None where that is no
+            number, as where nothing differs.
     """
 
     runtime: str
@@ -38,6 +45,21 @@ class Comparison:
     max_difference: float
     mean_difference: float
     top1_agreement: float | None
+    signal_to_noise: float | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """That the artifact is far from Keras, in words; None where it is not."""
+        if self.signal_to_noise is None or self.signal_to_noise >= _LEAST_SIGNAL_TO_NOISE:
+            return None
+        agreement = "" if self.top1_agreement is None else (
+            f", and the largest is another one for {1 - self.top1_agreement:.1%} of the inputs"
+        )  # fmt: skip
+        return (
+            f"the outputs are far from Keras's: their signal-to-noise ratio is "
+            f"{self.signal_to_noise:.1f} dB, below {_LEAST_SIGNAL_TO_NOISE:g} dB{agreement}. "
+            "Evaluate the file before you use it"
+        )
 
     def __str__(self) -> str:
         agreement = (
@@ -46,6 +68,11 @@ class Comparison:
         return (
             f"compared with Keras on {self.images} inputs, in {self.runtime}: largest difference "
             f"{self.max_difference:.2g}, mean {self.mean_difference:.2g}{agreement}"
+            + (
+                ""
+                if self.signal_to_noise is None
+                else f", signal-to-noise ratio {self.signal_to_noise:.1f} dB"
+            )
         )
 
 
@@ -76,7 +103,7 @@ class Artifact:
     operators: Mapping[str, int] = dataclasses.field(default_factory=dict)
     delegates: int | None = None
     outside: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Explanation, ...] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     usage: str = ""
@@ -89,6 +116,8 @@ class Artifact:
         if self.delegates is not None:
             lines.append(f"XNNPACK: {self._delegated()}")
         lines.append(str(self.comparison))
+        if self.comparison.warning is not None:
+            lines.append(f"warning: {self.comparison.warning}")
         lines += [f"note: {note}" for note in self.notes]
         if self.choices:
             lines += ["", self.lowerings().text()]
@@ -106,18 +135,7 @@ class Artifact:
 
     def lowerings(self) -> Table:
         """How layers are computed; layers of one shape share a row."""
-        rows: dict[tuple[str, ...], list[str]] = {}
-        for each in self.choices:
-            key = (str(each.shape), each.lowering, each.reason)
-            rows.setdefault(key, []).append(each.layer)
-        return Table(
-            ("layer", "shape", "lowering", "why"),
-            [
-                (names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), *row)
-                for row, names in rows.items()
-            ],
-            left=4,
-        )
+        return report.table(self.choices)
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
@@ -164,7 +182,7 @@ def check(
                 f"{allowed:.3g} is allowed, {share:g} of the outputs' own; no file was written."
                 + (
                     " Are the images for calibration like those that the model sees, and enough? "
-                    "(--calibration-images; and --tolerance accepts more.)"
+                    "(A larger tolerance=... accepts more.)"
                     if precision.startswith("int8")
                     else ""
                 )
@@ -181,6 +199,8 @@ def compare(
             for ours, theirs in zip(actual, expected, strict=True)
         ]
     )
+    found = [_signal_to_noise(*pair) for pair in zip(actual, expected, strict=True)]
+    ratios = [ratio for ratio in found if ratio is not None]
     agreement = None
     if len(expected) == 1 and expected[0].ndim == 2:
         agreement = float(np.mean(actual[0].argmax(-1) == expected[0].argmax(-1)))
@@ -190,4 +210,12 @@ def compare(
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         top1_agreement=agreement,
+        signal_to_noise=min(ratios) if ratios else None,
     )
+
+
+def _signal_to_noise(ours: np.ndarray, theirs: np.ndarray) -> float | None:
+    """In dB; None where there is no signal, or no noise."""
+    signal = float(np.mean(np.square(theirs, dtype=np.float64)))
+    noise = float(np.mean(np.square(ours.astype(np.float64) - theirs)))
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

@@ -1,47 +1,21 @@
-"""Which lowering a layer gets in a TFLite file, and why.
+"""Which lowering each layer of a TFLite file gets: `keras_roots.lowering`'s choice for LiteRT."""
 
-LiteRT's XNNPACK computes eight (AVX2, NEON) or sixteen (AVX-512) filters of a
-group at a time, and int8 eight channels; narrower groups leave lanes empty.
-Merged with their neighbours (see `keras_roots.lowering.ways.pack`) they fill them.
-How far it pays is a matter of measurement, not of that sentence.
-"""
+import functools
+from collections.abc import Callable, Iterable
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping
+import numpy as np
 
-from keras_roots.export import tuning
-from keras_roots.export.convert import Precision
+from keras_roots.export.convert import Precision, convert
 from keras_roots.export.inference_graph import Convolution, InferenceGraph
-from keras_roots.lowering import ways
+from keras_roots.export.interpreter import make_interpreter
+from keras_roots.lowering import choice, tuning
+from keras_roots.lowering.contexts import Choice
 from keras_roots.lowering.layer_shape import LayerShape
+from keras_roots.lowering.report import Explanation
 from keras_roots.reporting import silent
+from keras_roots.timing.measure import Timings, interleaved
 
 POLICIES = ("auto", "tuned", "native")
-# Another lowering than native must be faster by this.
-_MARGIN = 0.03
-# So few has a network's first convolution.
-_FEW_CHANNELS = 4
-_WIDE_ENOUGH = 8
-# Precisions that were not measured, and the one whose kernels theirs are.
-_ALIKE: dict[Precision, Precision] = {"float16": "float32", "dynamic": "int8"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """A layer's lowering.
-
-    Attributes:
-        layer: name of the layer.
-        shape: its shape.
-        lowering: what it gets.
-        reason: why, in words.
-    """
-
-    layer: str
-    shape: LayerShape
-    lowering: str
-    reason: str
 
 
 def choose(
@@ -51,7 +25,7 @@ def choose(
     *,
     threads: int = 1,
     report: Callable[[str], object] = silent,
-) -> list[Choice]:
+) -> list[Explanation]:
     """Chooses the lowering of each layer that has several.
 
     Args:
@@ -67,29 +41,18 @@ def choose(
         ValueError: unknown policy.
     """
     check_policy(policy)
-    layers = {step.name: step.operation for step in graph.convolutions()}
-    options = {name: names for name, layer in layers.items() if len(names := candidates(layer)) > 1}
-    shapes = {name: layers[name].shape for name in options}
+    context = f"litert-{precision}"
+    layers = {step.name: step.operation.shape for step in graph.convolutions()}
+    shapes = {shape for shape in layers.values() if len(choice.candidates(shape, context)) > 1}
+    layers = {name: shape for name, shape in layers.items() if shape in shapes}
     if policy == "native":
-        return [Choice(name, shapes[name], "native", "native was asked for") for name in options]
-    if precision == "int8x16":
-        # Its kernels multiply one number at a time, zeros too.
-        reason = "by rule: activations of 16 bits have no vector instructions"
-        return [Choice(name, shapes[name], "native", reason) for name in options]
-    if policy == "tuned":
-        measured = tuning.tuned(
-            {shapes[name]: names for name, names in options.items()},
-            precision=precision,
-            threads=threads,
-            report=report,
-        )
-        return [
-            _measured_choice(name, shapes[name], measured.find(precision, threads, shapes[name]))
-            for name in options
-        ]
-    measured = tuning.read(tuning.MEASURED)
-    alike = _ALIKE.get(precision, precision)
-    return [_similar_choice(name, shapes[name], measured, alike) for name in options]
+        choices = dict.fromkeys(shapes, Choice("native", "native was asked for"))
+    elif policy == "tuned":
+        timer = functools.partial(timings, precision=precision, threads=threads)
+        choices = tuning.tuned(layers.values(), context, timer, threads=threads, report=report)
+    else:
+        choices = {shape: choice.choose(shape, context) for shape in shapes}
+    return [Explanation(name, shape, {"forward": choices[shape]}) for name, shape in layers.items()]
 
 
 def check_policy(policy: str) -> None:
@@ -99,114 +62,62 @@ def check_policy(policy: str) -> None:
         )
 
 
-def candidates(layer: Convolution) -> list[str]:
-    """The lowerings that come into question: those that are now and then the fastest."""
-    if layer.groups > 1:
-        # Merging more than 16-fold has never paid.
-        packed = [
-            name
-            for name in ways.packings(layer.groups)
-            if layer.groups // ways.packed_groups(name, layer.groups) <= 16
-        ]
-        return ["native", *packed]
-    if layer.input_shape[-1] <= _FEW_CHANNELS and ways.foldable(
-        (1, *layer.input_shape), layer.kernel.shape, layer.strides, layer.dilation_rate
-    ):
-        return ["native", "folded"]
-    return ["native"]
-
-
-def _measured_choice(name: str, shape: LayerShape, row: tuning.Measurement | None) -> Choice:
-    if row is None:  # Which `tuned` rules out.
-        return Choice(name, shape, "native", "not measured")
-    times = row.milliseconds
-    best = fastest(times)
-    return Choice(name, shape, best, f"{_times(times, best)}, measured on this machine")
-
-
-def fastest(milliseconds: Mapping[str, float]) -> str:
-    """The fastest lowering; native, unless another is faster by more than noise."""
-    best = min(milliseconds, key=milliseconds.__getitem__)
-    native = milliseconds["native"]
-    return "native" if native <= milliseconds[best] * (1 + _MARGIN) else best
-
-
-def _times(milliseconds: Mapping[str, float], best: str) -> str:
-    text = f"{best} {milliseconds[best]:.3f} ms"
-    return text if best == "native" else f"{text}, native {milliseconds['native']:.3f} ms"
-
-
-def _similar_choice(
-    name: str,
+def timings(
     shape: LayerShape,
-    measured: tuning.Measurements,
+    lowerings: Iterable[str],
+    *,
     precision: Precision,
-) -> Choice:
-    similar = [
-        row
-        for row in measured.rows
-        if row.precision == precision and row.threads == 1 and _alike(row.shape, shape)
-    ]
-    if not similar:
-        return _choice_by_rule(name, shape, precision)
+    threads: int = 1,
+    rounds: int = 10,
+) -> dict[str, Timings]:
+    """Times lowerings of one layer in LiteRT, in turns.
 
-    def distance(row: tuning.Measurement) -> tuple[bool, float]:
-        pixels = (math.prod(each.input_shape[:2]) for each in (row.shape, shape))
-        there, here = pixels
-        return row.shape.strides != shape.strides, abs(math.log(there / here))
+    Each is alone in a TFLite file, with the activation that is fused into it.
 
-    row = min(similar, key=distance)
-    best = fastest(row.milliseconds)
-    merged = _merged(best, row.shape.groups)
-    # Other networks' numbers of groups are no powers of two.
-    lowering = best if merged == 1 else _packed(shape.groups, math.gcd(shape.groups, merged))
-    reason = f"{_times(row.milliseconds, best)}, measured with {row.shape}"
-    return Choice(name, shape, lowering, reason)
+    Args:
+        shape: of the layer.
+        lowerings: those that files can have; "dense" is native without groups.
+        precision: of the file.
+        threads: of the interpreter.
+        rounds: turns of each; a turn is one untimed run and five timed ones.
+    """
+    calls = {
+        name: _alone(random_convolution(shape, name), precision, threads) for name in lowerings
+    }
+    return interleaved(calls, rounds=rounds, per_turn=5, warmup=3, untimed_per_turn=1)
 
 
-def _alike(one: LayerShape, other: LayerShape) -> bool:
-    """Whether the same lowering can be expected to be the fastest for both."""
-    if (one.groups == 1) != (other.groups == 1) or one.kernel_size != other.kernel_size:
-        return False
-    if one.groups == 1:
-        return (one.input_shape[-1], one.strides) == (other.input_shape[-1], other.strides)
-    return one.group_widths == other.group_widths
-
-
-def _choice_by_rule(name: str, shape: LayerShape, precision: Precision) -> Choice:
-    """For layers unlike all that were measured."""
-    if shape.groups == 1:
-        lowering = "folded" if precision == "int8" else "native"
-        return Choice(name, shape, lowering, "by rule: int8 multiplies eight channels at a time")
-    width = min(shape.group_widths)
-    if width == 1 or width >= _WIDE_ENOUGH:
-        reason = (
-            "by rule: one channel or filter a group"
-            if width == 1
-            else f"by rule: {width} a group are enough"
-        )
-        return Choice(name, shape, "native", reason)
-    merged = next(
-        (
-            n
-            for n in range(2, shape.groups + 1)
-            if shape.groups % n == 0 and n * width >= _WIDE_ENOUGH
-        ),
-        1,
-    )
-    reason = f"by rule: groups of {_WIDE_ENOUGH} channels or more"
-    return Choice(
-        name,
-        shape,
-        _packed(shape.groups, merged),
-        reason if merged > 1 else "by rule: too few channels to be packed",
+def random_convolution(shape: LayerShape, lowering: str) -> Convolution:
+    """A convolution of this shape, of random weights; by "dense" native without groups."""
+    rng = np.random.default_rng(0)
+    dense = lowering == "dense"
+    channels = shape.input_shape[-1] // (1 if dense else shape.groups)
+    kernel = rng.normal(size=(*shape.kernel_size, channels, shape.filters))
+    return Convolution(
+        kernel=(kernel / np.sqrt(kernel[..., 0].size)).astype(np.float32),
+        bias=rng.normal(size=shape.filters).astype(np.float32),
+        input_shape=shape.input_shape,
+        strides=shape.strides,
+        dilation_rate=shape.dilation_rate,
+        padding=shape.padding,
+        lowering="native" if dense else lowering,
     )
 
 
-def _merged(lowering: str, groups: int) -> int:
-    """How many groups become one."""
-    return groups // ways.packed_groups(lowering, groups)
+def _alone(layer: Convolution, precision: Precision, threads: int) -> Callable[[], object]:
+    import tensorflow as tf
 
-
-def _packed(groups: int, merged: int) -> str:
-    return "native" if merged == 1 else f"packed-{groups // merged}"
+    images = np.random.default_rng(1).normal(size=(2, *layer.input_shape)).astype(np.float32)
+    content = convert(
+        lambda x: tf.nn.relu(layer(x)),
+        [tf.TensorSpec((1, *layer.input_shape), tf.float32, name="images")],
+        name=layer.lowering,
+        precision=precision,
+        calibration=(images,),
+        quantized_interface=True,
+    )
+    interpreter = make_interpreter(content, threads)
+    (given,) = interpreter.get_input_details()
+    image = images[:1] if precision != "int8" else np.clip(images[:1] * 32, -128, 127)
+    interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
+    return interpreter.invoke

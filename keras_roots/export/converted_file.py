@@ -10,12 +10,12 @@ import numpy as np
 
 from keras_roots.export import attachments, metadata
 from keras_roots.export.artifact import Artifact, check, compare
-from keras_roots.export.choice import Choice
 from keras_roots.export.convert import Precision
 from keras_roots.export.exportable import Exportable
 from keras_roots.export.flatbuffer import operators, with_softmax
 from keras_roots.export.interpreter import interface_of, run_by_name
 from keras_roots.export.operator_check import delegation
+from keras_roots.lowering.report import Explanation
 
 Interface = Literal["float32", "int8"]
 INTERFACES: tuple[Interface, ...] = ("float32", "int8")
@@ -73,7 +73,7 @@ class ConvertedFile:
         batch: int,
         notes: tuple[str, ...],
         lowering: str,
-        choices: Sequence[Choice] = (),
+        choices: Sequence[Explanation] = (),
         calibration_images: int = 0,
     ) -> Artifact:
         """Writes it with its attachments, and tries it once more."""

@@ -21,10 +21,10 @@ def example_inputs(
         images = calibration.sample_photographs(shape, count)
         if images is not None:
             images = calibration.preprocessed(images, preprocessing.to_caller())
-            return [images], "parts of two photographs; give --verification DIR for others"
+            return [images], "parts of two photographs"
         if preprocessing.inside:
             images = np.random.default_rng(0).uniform(0, 255, size=(count, *shape))
-            return [images.astype(np.float32)], "random pixels; give --verification DIR for others"
+            return [images.astype(np.float32)], "random pixels"
     rng = np.random.default_rng(0)
     arrays = [
         _random(rng, (count, *shape), keras.backend.standardize_dtype(tensor.dtype))

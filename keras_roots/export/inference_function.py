@@ -95,7 +95,7 @@ def lowered(graph: InferenceGraph, context: str) -> InferenceGraph:
     """The graph with the lowerings that `context` is to have."""
     return graph.with_lowerings(
         {
-            step.name: choice.choose(step.operation.shape, context, "forward").lowering
+            step.name: choice.choose_here(step.operation.shape, context, "forward").lowering
             for step in graph.convolutions()
         }
     )

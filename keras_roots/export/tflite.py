@@ -74,8 +74,9 @@ def export_tflite(
         interface: "int8": the inputs and outputs of an int8 file are int8, and
             it ends before the softmax, as of 8 bits most probabilities would
             be 0.
-        calibration: as `images`, from which int8 takes the ranges of
-            activations; a hundred or so, other than `images`.
+        calibration: as `images`, from which int8 and int8x16 take the ranges
+            of activations; a hundred or so, other than `images`. Without it
+            they take them from `images`, and say so.
         preprocessing: with which the model was trained, for the metadata; a
             `Preprocessing` can be put inside.
         labels: names of the classes.
@@ -106,8 +107,14 @@ def export_tflite(
     ready = exportable(model, images, preprocessing, "The export to TFLite")
     check_labels(labels, ready)
     ranges: tuple[np.ndarray, ...] = ()
+    notes: list[str] = []
     if precision in CALIBRATED:
         ranges = _calibration(calibration, ready)
+        source = f"ranges of activations are those of {len(ranges[0])} images"
+        if calibration is None:
+            source += ", the same that the file is verified with"
+        report(source)
+        notes.append(source)
     with replacing(path) as temporary:
         choices = choice.choose(ready.graph, precision, lowering, threads=threads, report=report)
         graph = ready.graph.with_lowerings({each.layer: each.lowering for each in choices})
@@ -136,7 +143,7 @@ def export_tflite(
             path,
             labels=labels,
             batch=batch,
-            notes=_notes(precision, interface, ranges, finished.outside),
+            notes=(*notes, *_notes(precision, interface, finished.outside)),
             lowering=lowering,
             choices=choices,
             calibration_images=len(ranges[0]) if ranges else 0,
@@ -160,10 +167,9 @@ def _check_arguments(precision: str, interface: str, batch: int, threads: int) -
 
 
 def _calibration(given: Inputs | None, ready: Exportable) -> tuple[np.ndarray, ...]:
-    nothing = [np.zeros((0, *shape)) for shape in ready.graph.input_shapes]
-    ranges = checked_inputs(
-        nothing if given is None else given, ready.graph, ready.dtypes, "to calibrate int8 with"
-    )
+    ranges = ready.inputs
+    if given is not None:
+        ranges = checked_inputs(given, ready.graph, ready.dtypes, "to calibrate int8 with")
     if len(ranges[0]) < _ENOUGH_TO_CALIBRATE:
         warnings.warn(
             f"The ranges of integers are taken from {len(ranges[0])} images only: what other "
@@ -174,10 +180,8 @@ def _calibration(given: Inputs | None, ready: Exportable) -> tuple[np.ndarray, .
     return ranges
 
 
-def _notes(precision, interface, ranges, outside) -> tuple[str, ...]:
+def _notes(precision, interface, outside) -> tuple[str, ...]:
     notes = []
-    if ranges:
-        notes.append(f"ranges of activations are those of {len(ranges[0])} images")
     if precision == "int8x16":
         notes.append(
             "XNNPACK has no activations of 16 bits: LiteRT's reference kernels run such a file, "

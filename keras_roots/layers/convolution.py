@@ -49,7 +49,7 @@ class Conv2D(keras.layers.Conv2D):
             tuple(self.strides), self.padding, tuple(self.dilation_rate), self.data_format
         )
         plan = choice.plan(inputs, self.shape_on(inputs.shape), geometry, self.lowering)
-        if plan is None or (self.groups == 1 and plan.uniform and not training):
+        if plan is None:
             return super().call(inputs)
         # TensorFlow's grouped convolution says nothing of an input smaller than the kernel, and
         # returns values.

@@ -36,7 +36,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             elif context == "xla-cpu" and _barrier() is not None:
                 computed = self._in_stages(inputs)
             elif keras.backend.backend() == "tensorflow":
-                computed = self._fused(inputs)
+                computed = self._fused(inputs, context)
         if computed is None:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = computed
@@ -50,10 +50,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         beta = keras.ops.cast(self.beta, "float32") if self.center else keras.ops.zeros([channels])
         return gamma, beta
 
-    def _fused(self, inputs):
+    def _fused(self, inputs, context: str | None):
         import tensorflow as tf
 
         channels = inputs.shape[-1]
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if context == "tensorflow-cpu" and not choice.cpu_computes(dtype):
+            inputs = tf.cast(inputs, tf.float32)
         gamma, beta = self._scale_and_offset(channels)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

@@ -1,43 +1,32 @@
-"""Which lowering each pass of a convolution gets in a model that runs, and why.
+"""Which lowering each pass of a convolution gets in a context, and why.
 
-Where it runs is its *context*:
+`contexts` has the contexts. The choice follows the measurements that come with
+the package, of the most similar layer; where there is none, a rule that was
+read off them.
 
-* tensorflow-cpu: TensorFlow's kernels on a CPU, which are oneDNN's;
-* xla-cpu: compiled by XLA for a CPU, from TensorFlow or JAX;
-* accelerator: a GPU or TPU. Nothing was measured there yet, so native, as
-  cuDNN has all of it.
-
-On CPUs the choice follows the measurements that come with the package, of the
-most similar layer; where there is none, a rule that was read off them. The
-context is found when a layer is traced. A `tf.function` that was traced
-outside of XLA is not traced again where it is called inside: trace it under
-`traced_for("xla-cpu")` then.
+Of a model that runs in Keras, the context is found when a layer is traced. A
+`tf.function` that was traced outside of XLA is not traced again where it is
+called inside: trace it under `traced_for("xla-cpu")` then.
 """
 
 import contextlib
 import contextvars
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping
 
 import keras
 
-from keras_roots.lowering import measured, ways
+from keras_roots.lowering import contexts, measured, ways
+from keras_roots.lowering.contexts import CONTEXTS, Choice
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS, Plan
 from keras_roots.lowering.ways import Geometry, Lowering
 
-CONTEXTS = ("tensorflow-cpu", "xla-cpu", "accelerator")
 # Of a whole network: groups merged until they are wide enough, as each layer needs it.
 PACKED = "packed"
 # Another lowering than native must be faster by this.
 _MARGIN = 0.03
-# So many channels a group, and filters, `taps` reads at most.
-_FEW = 4
-# So many channels a group are enough for a dense convolution of their own.
-_ENOUGH = 16
-_MOST_MERGED = 16
 
 _forced: contextvars.ContextVar[Lowering | None] = contextvars.ContextVar(
     "keras_roots_lowering", default=None
@@ -72,12 +61,12 @@ def traced_for(context: str) -> Iterator[None]:
     """What is traced inside this block is for `context`, wherever it is traced.
 
     Args:
-        context: of `CONTEXTS`.
+        context: of `contexts.KERAS`.
 
     Raises:
         ValueError: unknown context.
     """
-    check_context(context)
+    contexts.check(context)
     token = _context.set(context)
     try:
         yield
@@ -87,19 +76,6 @@ def traced_for(context: str) -> Iterator[None]:
 
 def on_cpu(context: str | None) -> bool:
     return context in ("tensorflow-cpu", "xla-cpu")
-
-
-def check_context(context: str) -> None:
-    if context not in CONTEXTS:
-        raise ValueError(f"Expected a context of: {', '.join(CONTEXTS)}. Received: {context!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """The lowering of one pass, and the reason in words."""
-
-    lowering: Lowering
-    reason: str
 
 
 def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "auto") -> Plan | None:
@@ -123,20 +99,22 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
         asked = lowering
     context = context_of(inputs)
     if asked == PACKED:
-        asked = _packed_to_enough(shape, "split" if context == "xla-cpu" else "native")
+        asked = contexts.packed_to_enough(shape, "split" if context == "xla-cpu" else "native")
     if asked is not None:
         ways.check(asked, shape.groups)
         return Plan.of(asked, plain=on_cpu(context) and asked != "native")
     if context is None or (context == "accelerator" and not grouped):
         return None
     dtype = keras.backend.standardize_dtype(inputs.dtype)
-    if context == "tensorflow-cpu" and grouped:
-        # Which has the gradients of a grouped convolution only with oneDNN, and not for all types.
-        if not native_differentiable_on_cpu(dtype, geometry.data_format):
-            return Plan.of("split", plain=True)
-        if geometry.data_format == "channels_first" or dtype != "float32":
-            return Plan.of("native")
     unmeasured = geometry.data_format == "channels_first" or dtype != "float32"
+    if context == "tensorflow-cpu" and (grouped or unmeasured):
+        # What oneDNN does not compute here, other kernels have without groups and channels last.
+        if not native_differentiable_on_cpu(dtype, geometry.data_format):
+            return Plan.of(
+                contexts.packed_to_enough(shape, "split") if grouped else "native", plain=True
+            )
+        if unmeasured:
+            return Plan.of("native")
     if not grouped and unmeasured:
         return None
     forward, of_input, of_kernel = (
@@ -152,10 +130,24 @@ def plan(inputs, shape: LayerShape, geometry: Geometry, lowering: Lowering = "au
     )
 
 
+def choose_here(shape: LayerShape, context: str, direction: str) -> Choice:
+    """What `choose` says, where TensorFlow has the kernels for it on this machine.
+
+    In float32, channels last. Without oneDNN TensorFlow has no gradient of a
+    grouped convolution, and its graph optimizer fuses one with the bias and
+    activation that follow into an operator that has no groups.
+    """
+    here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
+    grouped = here and shape.groups > 1
+    if grouped and not native_differentiable_on_cpu("float32", "channels_last"):
+        return Choice(contexts.packed_to_enough(shape, "split"), "by rule: without oneDNN")
+    return choose(shape, context, direction)
+
+
 def choose(
     shape: LayerShape,
     context: str,
-    direction: str,
+    direction: str = "forward",
     dtype: str = "float32",
     data_format: str = "channels_last",
 ) -> Choice:
@@ -163,13 +155,16 @@ def choose(
 
     Args:
         shape: of the layer; height and width may be None.
-        context: of `CONTEXTS`.
+        context: of `contexts.CONTEXTS`.
         direction: of `passes.DIRECTIONS`.
-        dtype, data_format: what is computed; CPUs have measurements of the
-            default ones, which stand for others (see `passes.Plan.plain`).
+        dtype, data_format: what is computed; CPUs have measurements of one
+            type and format, which stand for others (see `passes.Plan.plain`).
+
+    Raises:
+        ValueError: unknown context.
     """
-    check_context(context)
-    if context != "accelerator":
+    contexts.check(context, CONTEXTS)
+    if CONTEXTS[context].dtype is not None:
         dtype, data_format = "float32", "channels_last"
     return _choose(shape, context, direction, dtype, data_format)
 
@@ -178,17 +173,20 @@ def choose(
 def _choose(
     shape: LayerShape, context: str, direction: str, dtype: str, data_format: str
 ) -> Choice:
-    possible = candidates(shape, context, direction)
+    here = CONTEXTS[context]
+    possible = here.candidates(shape, direction)
     if len(possible) == 1:
         return Choice(possible[0], "the only one")
-    if shape.groups == 1 and context == "xla-cpu":
-        return _in_a_whole_network(direction)
-    kind = (context, direction, dtype, data_format)
+    if (settled := here.settled(shape, direction)) is not None:
+        return settled
+    there = here.measured_as or context
+    dtype = CONTEXTS[there].dtype or dtype
+    kind = (there, direction, CONTEXTS[there].threads, dtype, data_format)
     similar = [
         row
         for row in measured.brought().rows
-        if (row.context, row.direction, row.dtype, row.data_format) == kind
-        and alike(row.shape, shape)
+        if (row.context, row.direction, row.threads, row.dtype, row.data_format) == kind
+        and _alike(row.shape, shape)
     ]
     for row in sorted(similar, key=lambda row: _distance(row.shape, shape)):
         times = {
@@ -197,23 +195,18 @@ def _choose(
             if (translated := _translated(name, row.shape.groups, shape.groups)) in possible
         }
         if times:
-            best = fastest(times)
-            text = f"{best} {times[best]:.3f} ms"
-            if best != "native" and "native" in times:
-                text += f", native {times['native']:.3f} ms"
-            return Choice(best, f"{text}, measured with batch {row.batch} of {row.shape}")
-    return _by_rule(shape, context, direction, possible)
+            batch = "" if row.batch == 1 else f"batch {row.batch} of "
+            return by_times(times, f"measured with {batch}{row.shape}")
+    return here.rule(shape, direction)
 
 
-def _in_a_whole_network(direction: str) -> Choice:
-    """A 1x1 convolution under XLA, of which the layer alone tells too little.
-
-    A convolution's gradients read transposed copies of the images, and what
-    made these is computed again for each.
-    """
-    if direction == "forward":
-        return Choice("native", "by rule: nothing is gained otherwise")
-    return Choice("product", "by rule: needs no transposed copies of the images")
+def by_times(milliseconds: Mapping[str, float], measured_how: str) -> Choice:
+    """The fastest lowering, its time and native's in words."""
+    best = fastest(milliseconds)
+    text = f"{best} {milliseconds[best]:.3f} ms"
+    if best != "native" and "native" in milliseconds:
+        text += f", native {milliseconds['native']:.3f} ms"
+    return Choice(best, f"{text}, {measured_how}")
 
 
 def fastest(milliseconds: Mapping[str, float]) -> Lowering:
@@ -223,42 +216,12 @@ def fastest(milliseconds: Mapping[str, float]) -> Lowering:
     return "native" if native <= milliseconds[best] * (1 + _MARGIN) else best
 
 
-def candidates(shape: LayerShape, context: str, direction: str) -> list[Lowering]:
-    """The lowerings that come into question, those that take seconds left out."""
-    groups, width = shape.groups, max(shape.group_widths)
-    if groups == 1:
-        # On an accelerator both are the same product, and TensorFlow fuses what follows a
-        # convolution, but not what follows a reshaped product. Its strided slices are slow.
-        possible = shape.kernel_size == (1, 1) and (
-            context == "xla-cpu"
-            or (context == "tensorflow-cpu" and direction != "forward" and shape.strides == (1, 1))
-        )
-        return ["native", "product"] if possible else ["native"]
-    then = "split" if context == "xla-cpu" else "native"
-    merged = [
-        name
-        for name in ways.packings(groups, then)
-        if groups // ways.packed_groups(name, groups) <= _MOST_MERGED
-    ]
-    if context == "tensorflow-cpu":
-        return ["native", *merged]
-    if context == "accelerator":
-        return ["native", *(["split"] if groups <= _MOST_MERGED else []), *merged]
-    found = ["native"] if direction == "forward" else []  # Its gradient is what stock Keras has.
-    if min(shape.group_widths) >= _FEW:
-        found.append("split")
-    found += merged
-    stride_1 = shape.strides == (1, 1)
-    if (
-        width <= _FEW
-        and None not in shape.input_shape
-        and (direction == "forward" or (direction == "input_gradient" and stride_1))
-    ):
-        found.append("taps")
-    return found or ["split"]
+def candidates(shape: LayerShape, context: str, direction: str = "forward") -> list[Lowering]:
+    """The lowerings that come into question."""
+    return CONTEXTS[context].candidates(shape, direction)
 
 
-def alike(one: LayerShape, other: LayerShape) -> bool:
+def _alike(one: LayerShape, other: LayerShape) -> bool:
     """Whether the same lowering can be expected to be the fastest for both."""
     if (one.groups == 1) != (other.groups == 1) or one.kernel_size != other.kernel_size:
         return False
@@ -280,28 +243,6 @@ def _translated(lowering: Lowering, groups: int, here: int) -> Lowering:
     if merged == 1:
         return lowering
     return ways.packed(here, here // math.gcd(here, merged), ways.after_packing(lowering))
-
-
-def _by_rule(shape: LayerShape, context: str, direction: str, possible: list[Lowering]) -> Choice:
-    """For layers unlike all that were measured."""
-    if shape.groups == 1:
-        product = direction == "kernel_gradient"
-        return Choice("product" if product else "native", "by rule: 1x1, unlike those measured")
-    if context != "xla-cpu":
-        return Choice("native", f"by rule: {'oneDNN' if on_cpu(context) else 'cuDNN'} has it")
-    if "taps" in possible:
-        return Choice("taps", f"by rule: {max(shape.group_widths)} channels a group are few")
-    return Choice(
-        _packed_to_enough(shape, "split"), f"by rule: groups of {_ENOUGH} channels or more"
-    )
-
-
-def _packed_to_enough(shape: LayerShape, then: Lowering) -> Lowering:
-    width, groups = min(shape.group_widths), shape.groups
-    merged = next(
-        (n for n in range(1, groups + 1) if groups % n == 0 and n * width >= _ENOUGH), groups
-    )
-    return ways.packed(groups, groups // merged, then)
 
 
 def context_of(inputs) -> str | None:
@@ -349,11 +290,12 @@ def _inside_xla() -> bool:
 
 
 @functools.cache
-def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
-    """Tries it: a small grouped convolution and its gradients.
+def native_differentiable_on_cpu(dtype: str, data_format: str, *, grouped: bool = True) -> bool:
+    """Tries it: a small convolution, grouped or not, and its gradients.
 
     That depends on oneDNN (in the build, switched on, and for this type on
-    this processor), which TensorFlow says nowhere in public.
+    this processor), which TensorFlow says nowhere in public: it may believe
+    that the processor has a type, and oneDNN refuse it.
     """
     import tensorflow as tf
 
@@ -366,7 +308,7 @@ def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
     # A gradient tape would record nothing here, so the gradients' operations are called themselves.
     with tf.init_scope(), tf.device("/CPU:0"):
         inputs, outputs = tf.ones(inputs_shape, dtype), tf.ones(outputs_shape, dtype)
-        kernel = tf.ones([3, 3, 2, 4], dtype)
+        kernel = tf.ones([3, 3, 2 if grouped else 4, 4], dtype)
         options = {
             "out_backprop": outputs,
             "strides": [1] * 4,
@@ -377,6 +319,16 @@ def native_differentiable_on_cpu(dtype: str, data_format: str) -> bool:
             ways.convolve(inputs, kernel, geometry, "native")
             tf.raw_ops.Conv2DBackpropInput(input_sizes=inputs_shape, filter=kernel, **options)
             tf.raw_ops.Conv2DBackpropFilter(input=inputs, filter_sizes=kernel.shape, **options)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        except tf.errors.OpError:
             return False
     return True
+
+
+def cpu_computes(dtype: str) -> bool:
+    """Whether TensorFlow's own operators compute in this type on this machine's CPU.
+
+    oneDNN refuses a type for all of them or for none, so a dense convolution
+    stands for all. It is the one that raises an error in Python then: a
+    product of matrices brings the process down.
+    """
+    return native_differentiable_on_cpu(dtype, "channels_last", grouped=False)

@@ -1,12 +1,10 @@
-"""Which lowering each layer of a model gets, in words."""
+"""Which lowering each layer of a model or a file gets, in words."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
-import keras
-
-from keras_roots.lowering import choice
+from keras_roots.lowering.contexts import Choice
 from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.lowering.passes import DIRECTIONS
 from keras_roots.reporting.tables import Table
 
 
@@ -17,68 +15,40 @@ class Explanation:
     Attributes:
         layer: its path, see `keras_roots.surgery.graph.Call`.
         shape: its shape.
-        choices: for each direction of `passes.DIRECTIONS`.
+        choices: for each direction of `passes.DIRECTIONS`; in a file, for
+            "forward".
     """
 
     layer: str
     shape: LayerShape
-    choices: dict[str, choice.Choice]
+    choices: Mapping[str, Choice]
+
+    @property
+    def lowering(self) -> str:
+        """Of the forward pass."""
+        return self.choices["forward"].lowering
+
+    @property
+    def reason(self) -> str:
+        """Why the forward pass gets it."""
+        return self.choices["forward"].reason
 
 
-def explain(model: keras.Model, context: str = "tensorflow-cpu") -> list[Explanation]:
-    """The lowering of each of this package's convolutions, and why.
-
-    Args:
-        model: a functional or Sequential model, built.
-        context: where it is to run: "tensorflow-cpu", "xla-cpu" or
-            "accelerator"; in float32, channels last.
-
-    Raises:
-        ValueError: unknown context, or a model of another kind.
-    """
-    from keras_roots.layers import Conv2D
-    from keras_roots.surgery import graph
-
-    choice.check_context(context)
-    found = []
-    for call in graph.trace(model).calls:
-        layer = call.layer
-        if not isinstance(layer, Conv2D):
-            continue
-        shape = layer.shape_on(call.input_shapes[0])
-        if len(choice.candidates(shape, context, "kernel_gradient")) == 1 == shape.groups:
-            continue  # Keras's own, in all passes.
-        asked = layer.lowering
-        choices = {
-            direction: _choice(shape, context, direction)
-            if asked == "auto"
-            else choice.Choice(asked, "the layer's own")
-            for direction in DIRECTIONS
-        }
-        found.append(Explanation(call.path, shape, choices))
-    return found
-
-
-def _choice(shape: LayerShape, context: str, direction: str) -> choice.Choice:
-    here = context == "tensorflow-cpu" and keras.backend.backend() == "tensorflow"
-    grouped = here and shape.groups > 1
-    if grouped and not choice.native_differentiable_on_cpu("float32", "channels_last"):
-        return choice.Choice("split", "TensorFlow has no gradient of native without oneDNN")
-    return choice.choose(shape, context, direction)
-
-
-def table(explanations: list[Explanation]) -> Table:
-    """A row for each pass; layers of one shape and choice share their rows."""
+def table(explanations: Sequence[Explanation]) -> Table:
+    """A row for each pass, where there are several; layers of one shape and choice share theirs."""
     rows: dict[tuple[str, ...], list[str]] = {}
+    several = any(len(each.choices) > 1 for each in explanations)
     for each in explanations:
         for direction, chosen in each.choices.items():
-            key = (str(each.shape), direction.replace("_", " "), chosen.lowering, chosen.reason)
+            words = (direction.replace("_", " "),) if several else ()
+            key = (str(each.shape), *words, chosen.lowering, chosen.reason)
             rows.setdefault(key, []).append(each.layer)
+    header = ("layer", "shape", *(("pass",) if several else ()), "lowering", "why")
     return Table(
-        ("layer", "shape", "pass", "lowering", "why"),
+        header,
         [
             (names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), *row)
             for row, names in rows.items()
         ],
-        left=5,
+        left=len(header),
     )

@@ -228,10 +228,9 @@ def _native(inputs, kernel, geometry: Geometry):
         import tensorflow as tf
 
         strides = geometry.strides
-        grouped = inputs.shape[geometry.channel_axis] != kernel.shape[-2]
-        if grouped and tuple(kernel.shape[:2]) == (1, 1) and strides[0] != strides[1]:
+        if tuple(kernel.shape[:2]) == (1, 1) and strides[0] != strides[1]:
             # The gradients that TensorFlow 2.21 has of such a one on a CPU write beyond their
-            # memory. The pixels that it reads are taken first.
+            # memory, or are wrong. The pixels that it reads are taken first.
             inputs, strides = _subsampled(inputs, geometry), (1, 1)
         # Keras's own compiles each grouped convolution with XLA, whatever the device.
         return tf.nn.convolution(

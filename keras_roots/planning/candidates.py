@@ -35,7 +35,7 @@ class Candidate:
 
     @property
     def root(self) -> str:
-        """The degrees as --root takes them."""
+        """The degrees as `topology.parse` takes them."""
         return ",".join(map(str, self.degrees))
 
 

@@ -100,8 +100,8 @@ def recommend(
         raise ValueError(f"Expected so many plans to measure: 0 or more. Received: {measure}")
     if timing is None and any(budget.quantity == "latency" for budget in budgets):
         raise ValueError(
-            "A budget of latency needs latency to be measured. Give a runtime: --latency litert "
-            "or tensorflow (Timing(runtime=...))"
+            "A budget of latency needs latency to be measured. Give a runtime: timing=... "
+            "of litert or tensorflow (a `Timing`)"
         )
     if timing is not None:
         timing.check()
@@ -182,6 +182,6 @@ def _within(
         numbers = ", ".join(f"{name} {values[name]:.3f}" for name in limits)
         raise ValueError(
             f"No plan of '{network.name}' meets {', '.join(budget.text for budget in budgets)}. "
-            f"The closest is --root {closest.root}, with {numbers} of the dense network's"
+            f"The closest is root={closest.root}, with {numbers} of the dense network's"
         )
     return found

@@ -92,7 +92,7 @@ def refuse_existing(path: str | os.PathLike) -> None:
     """Raises a FileExistsError if something of that name is there."""
     if Path(path).exists():
         raise FileExistsError(
-            f"There is {str(path)!r} already. Give another name, or overwrite it (--overwrite)."
+            f"There is {str(path)!r} already. Give another name, or overwrite=True to replace it."
         )
 
 
@@ -132,7 +132,7 @@ def refuse_contents(path: str | os.PathLike, *, overwrite: bool = False) -> None
     if contents and not overwrite:
         raise ValueError(
             f"The results folder {str(path)!r} is not empty (it holds {contents[0]!r}). Give "
-            "another one, or --overwrite to replace the files of an earlier run."
+            "another one, or overwrite=True to replace the files of an earlier run."
         )
 
 

@@ -10,11 +10,11 @@ vocabularies).
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
-from unittest import mock
 
 import keras
 
 from keras_roots.surgery import graph
+from keras_roots.surgery.temporarily import replaced
 
 
 def clone(
@@ -63,7 +63,7 @@ def clone(
         inputs = None if isinstance(model, keras.Sequential) else _copy_inputs(model)
         # A compiled one would be compiled again, which needs its losses to be registered.
         try:
-            with mock.patch.object(model, "compiled", False):
+            with replaced(model, compiled=False):
                 copied = keras.models.clone_model(model, inputs, clone_function=copy)
         except _CopyError:
             raise

@@ -1,11 +1,18 @@
-"""The convolutions of a model: where they are, and why one can have no filter groups."""
+"""The convolutions of a model: where they are, why one can have no filter groups, how ours run."""
 
 import dataclasses
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import keras
 
+from keras_roots.layers import Conv2D
+from keras_roots.lowering import choice, contexts
+from keras_roots.lowering.contexts import Choice
+from keras_roots.lowering.layer_shape import LayerShape
+from keras_roots.lowering.passes import DIRECTIONS
+from keras_roots.lowering.report import Explanation
 from keras_roots.surgery import graph, strides
 
 
@@ -110,3 +117,39 @@ def _obstacle(layer: Any, on_image: bool) -> str | None:
     if layer.groups == layer.kernel.shape[-2] * layer.groups > 1:
         return "depthwise"
     return GROUPED_ALREADY if layer.groups > 1 else None
+
+
+def ours(model: keras.Model) -> Iterator[tuple[str, Conv2D, LayerShape]]:
+    """The path, layer and shape of each call of one of this package's convolutions."""
+    for call in graph.trace(model).calls:
+        if isinstance(call.layer, Conv2D):
+            yield call.path, call.layer, call.layer.shape_on(call.input_shapes[0])
+
+
+def explain(model: keras.Model, context: str = "tensorflow-cpu") -> list[Explanation]:
+    """The lowering of each of this package's convolutions, and why.
+
+    Args:
+        model: a functional or Sequential model, built.
+        context: where it is to run: "tensorflow-cpu", "xla-cpu" or
+            "accelerator"; in float32, channels last.
+
+    Raises:
+        ValueError: unknown context, or a model of another kind.
+    """
+    contexts.check(context)
+    return [
+        Explanation(
+            path,
+            shape,
+            {
+                direction: choice.choose_here(shape, context, direction)
+                if layer.lowering == "auto"
+                else Choice(layer.lowering, "the layer's own")
+                for direction in DIRECTIONS
+            },
+        )
+        for path, layer, shape in ours(model)
+        # Of others all passes are Keras's own.
+        if shape.groups > 1 or len(choice.candidates(shape, context, "kernel_gradient")) > 1
+    ]

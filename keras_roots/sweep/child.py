@@ -25,11 +25,9 @@ def check(configs: dict[str, str]) -> int:
 
     from keras_roots.cost import cost
     from keras_roots.data import input_pipeline, sources
-    from keras_roots.requirements import require_extras
     from keras_roots.training import network
     from keras_roots.training.config import from_json
 
-    require_extras("Training", {"matplotlib": "plots"})
     parsed = {name: from_json(text) for name, text in configs.items()}
     source = sources.open_source(next(iter(parsed.values())))
     sources.check_readable(source)

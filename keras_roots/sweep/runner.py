@@ -75,7 +75,6 @@ def run(
         RunsFailedError: runs ended without a result, others may have finished.
         Interrupted: SIGTERM or SIGINT came; runs have written their state.
     """
-    require_extras("A sweep", {"matplotlib": "plots", "scipy": "datasets"})
     experiment = Experiment(base, tuple(networks), tuple(seeds))
     if jobs < 1:
         raise ValueError(f"Expected jobs of 1 or more. Received: {jobs}")
@@ -99,9 +98,11 @@ class Sweep:
 
     Raises:
         ValueError: see `prepare`; or the folder is of another sweep.
+        ModuleNotFoundError: an extra is not installed.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, report: Callable[[str], object]):
+        require_extras("A sweep", {"matplotlib": "plots", "scipy": "datasets"})
         self.experiment, self.folder, self._report = experiment, folder, report
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"The folder '{folder}' is a file. Give another one.")

@@ -1,4 +1,4 @@
-"""The machine that a figure holds for, beyond `measure.conditions`: what is in it, what runs on it.
+"""The machine beyond `measure.conditions`: its memory and GPU, and what runs on it.
 
 Nothing here imports Keras, TensorFlow or JAX: which GPU they see is asked in another process, as
 asking takes hold of it.
@@ -14,10 +14,6 @@ from pathlib import Path
 
 from keras_roots.timing.measure import environment_of_cpu
 
-# Of an x86 processor, those that kernels of convolutions are written for.
-_FLAGS = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16",
-          "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm",
-          "sve")  # fmt: skip
 # What changes how fast the runtimes are, if it is set.
 _VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "OMP_NUM_THREADS",
               "NVIDIA_TF32_OVERRIDE", "JAX_DEFAULT_MATMUL_PRECISION")  # fmt: skip
@@ -28,10 +24,8 @@ _SEES = {
 
 
 def hardware() -> dict[str, object]:
-    """Conditions: the processor's vector instructions, memory, GPU, and JAX's version."""
+    """Conditions beside `measure.conditions`: memory, GPU, JAX's version, variables set."""
     found: dict[str, object] = {
-        "flags": " ".join(processor_flags()) or "unknown",
-        "cores_allowed": cores_allowed(),
         "memory_gib": _memory_gib(),
         "gpu": gpu_name() or "none",
     }
@@ -41,24 +35,6 @@ def hardware() -> dict[str, object]:
         found["jax"] = "none"
     found.update({name: os.environ[name] for name in _VARIABLES if name in os.environ})
     return found
-
-
-def processor_flags(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> list[str]:
-    """The vector instructions that matter here, or none where that file is not."""
-    if not Path(cpuinfo).is_file():
-        return []
-    for line in Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, values = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return [flag for flag in _FLAGS if flag in values.split()]
-    return []
-
-
-def cores_allowed() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def gpu_name() -> str | None:

@@ -19,6 +19,13 @@ import numpy as np
 from keras_roots.reporting import numbers, silent
 
 _Name = TypeVar("_Name")
+# The vector instructions by which oneDNN and XNNPACK choose their kernels, as Linux names them.
+_FLAGS = (
+    *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8"),
+    *("avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
+    *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +112,18 @@ def interleaved(
 
 
 def conditions(**more: object) -> dict[str, object]:
-    """What a figure holds for: machine, versions, and what the caller adds."""
+    """What a figure holds for: machine, versions, and what the caller adds.
+
+    Every figure that is written or printed gets them from here. "flags" are
+    the processor's vector instructions, "unknown" where Linux does not tell
+    them; "cores_allowed" those of the "cores" that this process may use.
+    """
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": _processor(),
+        "flags": " ".join(processor_flags()) or "unknown",
         "cores": os.cpu_count(),
+        "cores_allowed": cores_allowed(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **versions(),
@@ -126,6 +140,24 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def processor_flags(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> list[str]:
+    """The vector instructions that matter here, or none where that file is not."""
+    if not Path(cpuinfo).is_file():
+        return []
+    for line in Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return [flag for flag in _FLAGS if flag in values.split()]
+    return []
+
+
+def cores_allowed() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def environment_of_cpu() -> dict[str, str]:

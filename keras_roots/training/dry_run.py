@@ -9,7 +9,7 @@ import keras
 from keras_roots.cost import cost
 from keras_roots.data import input_pipeline, sources
 from keras_roots.reporting import Table, require_writable
-from keras_roots.requirements import require_extras, require_tensorflow_or_jax
+from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import network, plan, strategies, workdir
 from keras_roots.training.config import Config
 
@@ -26,7 +26,6 @@ def run(config: Config, work_directory: str, report: Callable[[str], object] = p
         ValueError, FileNotFoundError, ModuleNotFoundError: what is not right.
     """
     require_tensorflow_or_jax("Training")
-    require_extras("Training", {"matplotlib": "plots"})
     folder = Path(work_directory).expanduser()
     on_jax = keras.backend.backend() == "jax"
     replicas = 1 if on_jax else strategies.replicas(config)

@@ -1,6 +1,7 @@
 """What a run has reached, epoch by epoch: a CSV, a plot, and on TensorFlow TensorBoard's events."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,18 @@ class History:
 
     def plot(self, title: str) -> Path | None:
         """Draws loss and error, epoch by epoch; where matplotlib is."""
-        if not self._write or not self.epochs:
+        if not self._write or not self.epochs or not can_plot():
             return None
         target = self._workdir / _PLOT
         with figures.figure(target, (9, 4.2)) as figure:
             figure.suptitle(title)
             _draw(figure.subplots(1, 2), self.epochs)
         return target
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _write_scalar(tag: str, value: float) -> None:

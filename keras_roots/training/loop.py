@@ -5,8 +5,8 @@ In the work directory:
 * config.json, data.json, classes.txt: what is trained on what;
 * checkpoints/, best-checkpoint/: the state (see `checkpoints`, and
   `on_jax.checkpoints`);
-* history.csv, learning-curve.png, and on TensorFlow tensorboard/: epoch by
-  epoch;
+* history.csv, learning-curve.png (where matplotlib is), and on TensorFlow
+  tensorboard/: epoch by epoch;
 * unread.txt: images that could not be read, where there are any;
 * best.keras: the best so far, by top-1 accuracy on the held-out images;
 * model.keras, summary.json: at the end.
@@ -26,7 +26,7 @@ import numpy as np
 
 from keras_roots.data import input_pipeline, sources
 from keras_roots.reporting import Progress, results_folder, silent
-from keras_roots.requirements import require_extras, require_tensorflow_or_jax
+from keras_roots.requirements import require_tensorflow_or_jax
 from keras_roots.training import strategies, workdir
 from keras_roots.training.checkpoints import Checkpoints
 from keras_roots.training.config import Config
@@ -66,7 +66,6 @@ def train_and_evaluate(
         Interrupted: SIGTERM or SIGINT came; the state has been written.
     """
     require_tensorflow_or_jax("Training")
-    require_extras("Training", {"matplotlib": "plots"})
     folder = Path(work_directory).expanduser()
     if keras.backend.backend() == "jax":
         from keras_roots.training.on_jax.loop import JaxRun, require_memory

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 
 from keras_roots import topology
+from keras_roots.layers import Conv2D
+from keras_roots.lowering import choice
 from keras_roots.models import build, network
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
 from keras_roots.training.config import Config
@@ -17,7 +19,8 @@ def for_training(config: Config, classes: int, replicas: int = 1) -> keras.Model
     """From images, [batch, size, size, 3] of 0 to 255, to logits.
 
     Its weights depend on the seed only. Batch normalisation is over all
-    replicas' images.
+    replicas' images. Where TensorFlow's kernels do not compute in half
+    precision, Keras's own layers compute in float32.
 
     Raises:
         ValueError: the factory does not take the configuration's arguments.
@@ -25,10 +28,26 @@ def for_training(config: Config, classes: int, replicas: int = 1) -> keras.Model
     keras.utils.set_random_seed(config.seed)
     with _policy(_POLICIES[config.precision]):
         model = _built(config, classes, None)
+    in_float32 = not _computes(config)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = replicas > 1
+        elif in_float32 and not isinstance(layer, Conv2D):
+            layer.dtype_policy = "float32"
     return model
+
+
+def _computes(config: Config) -> bool:
+    """Whether Keras's own layers compute in a configuration's precision where it is trained.
+
+    This package's do, whatever the processor.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    compiled = config.jit_compile or tf.config.list_logical_devices("GPU")
+    return bool(compiled) or choice.cpu_computes(config.precision)
 
 
 def for_use(trained: keras.Model, config: Config, classes: int) -> keras.Model:

@@ -12,6 +12,7 @@ from keras_roots.data import input_pipeline
 from keras_roots.data.sources import Source
 from keras_roots.training import optimization
 from keras_roots.training.config import Config
+from keras_roots.training.history import can_plot
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -33,7 +34,7 @@ def lines(
     beside = ", ".join(
         f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.items()
     )
-    return [
+    found = [
         f"Network: {model.name}, {counts.parameters:,} parameters, {counts.macs:,} "
         f"multiply-accumulates an image of {config.image_size}x{config.image_size}",
         f"Data: {source.name}, {len(source.class_names):,} classes, {source.train.size:,} images "
@@ -44,6 +45,12 @@ def lines(
         f"Learning rate: {config.peak_learning_rate:.4g} at its highest, {config.schedule}, "
         f"{config.warmup_epochs:g} epochs of warm-up",
     ]
+    if not can_plot():
+        found.append(
+            "Learning curve: not drawn, for matplotlib is not installed "
+            "(pip install 'keras_roots[plots]')"
+        )
+    return found
 
 
 def memory(config: Config, model: keras.Model, replicas: int) -> int:

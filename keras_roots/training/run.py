@@ -14,7 +14,6 @@ import numpy as np
 
 from keras_roots.data import input_pipeline, sources
 from keras_roots.reporting import Progress, duration
-from keras_roots.timing.machine import cores_allowed
 from keras_roots.timing.measure import conditions
 from keras_roots.training import network, optimization, plan
 from keras_roots.training.config import Config
@@ -254,7 +253,6 @@ class Run(abc.ABC):
             "config": self.config.as_dict(),
             "data": {"name": self.source.name, **self.source.fingerprint()},
             "conditions": conditions(
-                cores_allowed=cores_allowed(),
                 **self._versions(),
                 devices=self.devices,
                 batch_size=self.config.batch_size,

@@ -110,7 +110,7 @@ def _devices(config: Config) -> list[str]:
     if not config.logical_cpus:
         raise ValueError(
             "strategy='mirrored' found no GPU. To try it on the processor, give logical_cpus=True "
-            "and a number of devices (--logical_cpus --devices=2)."
+            "and a number of devices, devices=2."
         )
     return [f"CPU:{n}" for n in range(config.devices or 2)]
 

@@ -103,12 +103,13 @@ def test_bad_arguments(arguments, message):
 def test_lowerings_of_each_pass_become_measurements(tmp_path):
     model = keras_roots.RootNIN(root=8, input_shape=(12, 12, 3))
     results = lowerings.lowerings([model], contexts=["xla-cpu"], batches=[2], rounds=1)
-    grouped = [each for each in results if each.shape.groups == 8]
-    assert [each.direction for each in grouped] == list(DIRECTIONS)
+    grouped = [each for each in results if each.measurement.shape.groups == 8]
+    assert [each.measurement.direction for each in grouped] == list(DIRECTIONS)
     for each in grouped:
-        names = choice.candidates(each.shape, "xla-cpu", each.direction)
+        wanted = each.measurement
+        names = choice.candidates(wanted.shape, "xla-cpu", wanted.direction)
         assert list(each.timings) == ["nothing", *names, "dense"]
-        assert set(each.measurement.milliseconds) == set(names)
+        assert list(each.measurement.milliseconds) == names
     lowerings.measurements(results).write(tmp_path / "measured.json")
     read = measured.read(tmp_path / "measured.json")
     assert len(read.rows) == len(results)
@@ -120,8 +121,8 @@ def test_lowerings_of_each_pass_become_measurements(tmp_path):
     ("arguments", "message"),
     [
         ({"contexts": ["accelerator"]}, "This machine has the contexts tensorflow-cpu, xla-cpu"),
-        ({"rounds": 0}, "rounds and batch sizes of 1 or more"),
-        ({"batches": [0]}, "rounds and batch sizes of 1 or more"),
+        ({"rounds": 0}, "rounds, threads and batch sizes of 1 or more"),
+        ({"batches": [0]}, "rounds, threads and batch sizes of 1 or more"),
     ],
 )
 def test_bad_arguments_of_lowerings(arguments, message):

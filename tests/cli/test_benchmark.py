@@ -7,7 +7,7 @@ import pytest
 
 import keras_roots
 from keras_roots.cli import main
-from keras_roots.export import tuning
+from keras_roots.lowering import measured, tuning
 from tests.colour_models import tables
 
 
@@ -25,13 +25,14 @@ def test_benchmark_of_layers(tmp_path, capsys):
     arguments = ["--root", "16", "--precision", "int8", "--rounds", "1", "-o", str(path)]
     assert main(["benchmark", "layers", "nin", *arguments]) == 0
     (_, _, *rows), _ = tables(capsys.readouterr().out)
-    names = [row[2].removesuffix(" *") for row in rows if "in 16 groups" in row[0]]
+    assert {tuple(row[1:5]) for row in rows} == {("litert-int8", "forward", "1", "int8")}
+    names = [row[5].removesuffix(" *") for row in rows if "in 16 groups" in row[0]]
     assert names == ["native", "packed-1", "packed-2", "packed-4", "packed-8", "split", "dense"]
-    assert sum(row[2].endswith("*") for row in rows) == 3
-    measured = tuning.read(path)
-    assert measured.of_this_machine()
-    assert {row.precision for row in measured.rows} == {"int8"}
-    assert set(measured.rows[1].milliseconds) == {*names} - {"split", "dense"}
+    assert sum(row[5].endswith("*") for row in rows) == 3
+    written = measured.read(path)
+    assert tuning.of_this_machine(written.conditions["litert-int8"])
+    assert {row.dtype for row in written.rows} == {"int8"}
+    assert set(written.rows[1].milliseconds) == {*names} - {"split", "dense"}
 
 
 @pytest.mark.slow

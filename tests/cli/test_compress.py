@@ -180,7 +180,7 @@ def test_every_combination_with_a_teacher(given, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "Nothing is to be compressed: give a sparsity (--prune)"),
+        ([], "Nothing is to be compressed: give a --prune, a number of --cluster or --qat"),
         (["--prune", "1"], "Expected a sparsity above 0 and below 1"),
         (["--prune", "-0.5"], "Expected a sparsity above 0 and below 1"),
         (["--prune", "nan"], "Expected a sparsity above 0 and below 1"),

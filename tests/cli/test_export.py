@@ -55,6 +55,29 @@ def test_export_in_int8_tuned(tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "nin.tflite"]
 
 
+def test_a_file_far_from_keras_is_written_with_a_warning(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, largest in (("dark", 2), ("bright", 255)):
+        (tmp_path / name).mkdir()
+        for n in range(32):
+            path = tmp_path / name / f"{n}.png"
+            keras.utils.save_img(path, rng.uniform(0, largest, (16, 16, 3)), scale=False)
+    saved, output = tmp_path / "model.keras", tmp_path / "model.tflite"
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)).save(saved)
+    arguments = ["export", str(saved), "-o", str(output), "--precision", "int8", "--overwrite"]
+    verified = ["--verification", str(tmp_path / "bright"), "--calibration"]
+    assert main([*arguments, *verified, str(tmp_path / "bright")]) == 0
+    captured = capsys.readouterr()
+    assert "signal-to-noise ratio" in captured.out
+    assert "far from Keras" not in captured.err
+    assert main([*arguments, "--tolerance", "9", *verified, str(tmp_path / "dark")]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: the outputs are far from Keras's")
+
+
 @pytest.mark.parametrize("name", ["nin.stablehlo", pytest.param("1", marks=pytest.mark.slow)])
 def test_export_in_other_formats(tmp_path, capsys, name):
     output, labels = tmp_path / name, tmp_path / "labels.txt"

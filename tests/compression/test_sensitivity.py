@@ -232,6 +232,10 @@ def test_the_model_is_as_it_was_if_something_is_raised_in_the_middle(model, erro
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16", "float64"])
 def test_kernels_of_other_types(dtype):
+    try:
+        keras.layers.Conv2D(4, 3, dtype=dtype)(tf.zeros((1, 8, 8, 3)))
+    except tf.errors.OpError as error:
+        pytest.skip(f"TensorFlow does not compute in {dtype} on this processor: {error}")
     inputs = keras.Input((8, 8, 3), dtype="float32")
     x = keras.layers.Conv2D(4, 3, dtype=dtype, name="conv")(inputs)
     x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)

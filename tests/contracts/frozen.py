@@ -8,14 +8,21 @@ FILES = Path(__file__).parent / "files"
 
 
 def check(name: str, found: Iterable[str], author: str) -> None:
-    """Asserts that a file holds the lines that were found.
+    """Asserts that a file holds the lines that were found; see `compare`.
 
     Args:
         name: of the file.
-        found: lines, without their ends.
+    """
+    compare((FILES / name).read_text(encoding="utf-8").splitlines(), found, author)
+
+
+def compare(expected: list[str], found: Iterable[str], author: str) -> None:
+    """Asserts that lines are those that were frozen.
+
+    Args:
+        expected, found: lines, without their ends.
         author: the module of this package that writes the file.
     """
-    expected = (FILES / name).read_text(encoding="utf-8").splitlines()
     difference = list(difflib.unified_diff(expected, list(found), "frozen", "found", "", "", 0, ""))
     assert not difference, (
         "What users hold has changed. If that is meant, write it down by "

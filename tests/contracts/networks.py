@@ -17,7 +17,7 @@ FILE = "networks.txt"
 
 
 def lines() -> Iterator[str]:
-    """For each network, as built by default: a line about it, and one for each run of its layers."""
+    """For each network, as built by default: a line about it, and one for each of its blocks."""
     for name in keras_roots.list_models():
         yield from of_network(name)
 

@@ -1,3 +1,6 @@
+import concurrent.futures
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -238,12 +241,82 @@ def test_an_open_input_size():
 def test_counting_changes_nothing():
     model = keras_roots.RootNIN()
     weights, config = model.get_weights(), model.get_config()
-    called = keras.Layer.__call__
+    kinds = [type(layer) for layer in model._flatten_layers()]
     cost(model)
-    assert keras.Layer.__call__ is called
+    assert [type(layer) for layer in model._flatten_layers()] == kinds
     assert model.get_config() == config
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+class Spying(keras.Layer):
+    """Does something while it is called."""
+
+    act = staticmethod(lambda: None)
+
+    def call(self, x):
+        self.act()
+        return x
+
+
+def with_a_spy():
+    inputs = keras.Input((6,))
+    nested = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6)], name="nested")
+    spy = Spying(name="spy")
+    return keras.Model(inputs, nested(spy(keras.layers.Dense(6)(nested(inputs))))), spy
+
+
+def in_threads(*functions):
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as threads:
+        return [each.result() for each in [threads.submit(function) for function in functions]]
+
+
+def test_what_other_threads_do_meanwhile_is_neither_counted_nor_changed():
+    model, spy = with_a_spy()
+    images, apart = np.ones((2, 6), np.float32), keras.layers.Dense(3)
+    before, called = cost(model), keras.Layer.__call__
+    expected = np.asarray(model(images))
+    kinds = [type(layer) for layer in model._flatten_layers()]
+
+    def others():
+        assert keras.Layer.__call__ is called
+        assert type(apart) is keras.layers.Dense
+        apart(images)
+        return np.asarray(model(images))
+
+    made = []
+
+    def act():
+        spy.act = lambda: None
+        made.extend(in_threads(others))
+
+    spy.act = act
+    assert cost(model) == before
+    np.testing.assert_array_equal(made, [expected])
+    assert [type(layer) for layer in model._flatten_layers()] == kinds
+
+
+def test_several_threads_count_one_model():
+    model, _ = with_a_spy()
+    kinds = [type(layer) for layer in model._flatten_layers()]
+    expected = cost(model)
+    assert in_threads(*[functools.partial(cost, model)] * 4) == [expected] * 4
+    assert [type(layer) for layer in model._flatten_layers()] == kinds
+
+
+def test_an_error_of_a_layer_leaves_the_model_as_it_was():
+    model, spy = with_a_spy()
+    kinds = [type(layer) for layer in model._flatten_layers()]
+
+    def fail():
+        raise RuntimeError("mine")
+
+    spy.act = fail
+    with pytest.raises(RuntimeError, match="mine"):
+        cost(model)
+    assert [type(layer) for layer in model._flatten_layers()] == kinds
+    spy.act = lambda: None
+    assert cost(model).macs == 3 * 6 * 6
 
 
 def test_bad_arguments():

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_roots
 from keras_roots import export
 from keras_roots.export import interpreter, operator_check, tflite
+from keras_roots.export.artifact import compare
 from keras_roots.export.exportable import exportable
 from keras_roots.export.flatbuffer import Operator, kernel_scales, operators
 from keras_roots.export.inference_graph import inference_graph
@@ -234,6 +235,23 @@ def test_int8(tmp_path, images, trained):
     np.testing.assert_allclose(scores, trained.predict(images[:1], verbose=0), atol=0.05)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8x16"])
+def test_without_calibration_the_images_serve_for_both(tmp_path, images, trained, precision):
+    given, lines = many(images), []
+    paths = tmp_path / "one.tflite", tmp_path / "two.tflite"
+    how = {"precision": precision, "report": lines.append}
+    one = export.export_tflite(trained, paths[0], given, **how)
+    assert one.metadata["calibration_images"] == one.comparison.images == len(given)
+    said = "of 32 images, the same that the file is verified with"
+    assert [line for line in (*lines, *one.notes) if said in line] == [one.notes[0]] * 2
+    assert said in one.report()
+    two = export.export_tflite(trained, paths[1], given, calibration=given, **how)
+    assert "the same" not in two.report()
+    np.testing.assert_array_equal(*(run_tflite(path.read_bytes(), images) for path in paths))
+    with pytest.warns(UserWarning, match="taken from 5 images only"):
+        export.export_tflite(trained, tmp_path / "few.tflite", images, precision=precision)
+
+
 def test_packing_leaves_int8s_scales_as_they_were(images, trained):
     ready = exportable(trained, images, "none", "")
     scales = {}
@@ -275,6 +293,35 @@ def test_int8_that_is_wrong_is_refused(tmp_path, images, trained):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_far_from_keras_is_accepted_with_a_warning_only(tmp_path, images, trained):
+    scores = keras.Model(trained.inputs, trained.layers[-2].output)
+    for scale, tolerance in ((1, None), (1e-2, 1e9)):
+        path = tmp_path / f"{scale}.tflite"
+        calibration = many(images) * np.float32(scale)
+        artifact = export.export_tflite(
+            scores, path, images, precision="int8", calibration=calibration, tolerance=tolerance
+        )
+        expected = scores.predict(images, verbose=0).astype(np.float64)
+        noise = run_tflite(path.read_bytes(), images) - expected
+        ratio = -20 * np.log10(np.linalg.norm(noise) / np.linalg.norm(expected))
+        found = artifact.comparison
+        assert found.signal_to_noise == pytest.approx(ratio, abs=1e-3)
+        assert artifact.metadata["verification"]["signal_to_noise"] == found.signal_to_noise
+        assert f"signal-to-noise ratio {ratio:.1f} dB" in artifact.report()
+        assert (ratio < 15) == (scale < 1) == (found.warning is not None)
+        assert ("warning: the outputs are far from Keras's" in artifact.report()) == (scale < 1)
+
+
+def test_signal_and_noise_of_several_outputs_are_those_of_the_worst():
+    ones, zeros = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)
+    for others, expected in (([ones * 1.1, ones * 1.01], 20), ([ones, ones * 1.1], 20)):
+        found = compare(others, [ones, ones], "somewhere")
+        assert found.signal_to_noise == pytest.approx(expected, abs=1e-3)
+    for actual, expected in ((ones, ones), (ones, zeros)):
+        found = compare([actual], [expected], "somewhere")
+        assert found.signal_to_noise is found.warning is None
+
+
 def test_operators_alone_are_the_network(images, trained):
     ready = exportable(trained, images, "none", "")
     content = tflite.convert_graph(ready, ready.graph, "float32")
@@ -293,7 +340,10 @@ def test_bad_arguments_of_int8_and_lowering(tmp_path, images):
     model, path = keras_roots.RootNIN(), tmp_path / "nin.tflite"
     for arguments, message in (
         ({"precision": "int4"}, "precision as one of: float32, float16, .*'int4'"),
-        ({"precision": "int8"}, "one image or more of shape .* to calibrate int8 with"),
+        (
+            {"precision": "int8", "calibration": images[:0]},
+            "one image or more of shape .* to calibrate int8 with",
+        ),
         ({"precision": "int8", "calibration": images[:, 1:]}, "to calibrate int8 with"),
         ({"lowering": "fast"}, "lowering as one of: auto, tuned, native"),
     ):

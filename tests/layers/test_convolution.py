@@ -18,7 +18,7 @@ def cases(draw):
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     strides, dilation = draw(st.sampled_from([(pair, (1, 1)), ((1, 1), pair)]))
     return {
-        "groups": draw(st.sampled_from([2, 3, 4, 8, 16])),
+        "groups": draw(st.sampled_from([1, 2, 3, 4, 8, 16])),
         "channels_per_group": draw(st.integers(1, 3)),
         "filters_per_group": draw(st.integers(1, 3)),
         "kernel_size": draw(pair),
@@ -34,7 +34,11 @@ def cases(draw):
 
 
 def check(case, *, compiled=False, stock=True):
-    """Forward pass and gradients against a NumPy loop and against stock Keras."""
+    """Forward pass and gradients against a NumPy loop, and against stock Keras with groups.
+
+    Those it compiles with XLA, which knows all cases; without groups it takes TensorFlow's
+    kernels, which do not on every processor.
+    """
     rng = np.random.default_rng(case["seed"])
     groups, first = case["groups"], case["data_format"] == "channels_first"
     channels = groups * case["channels_per_group"]
@@ -92,7 +96,7 @@ def check(case, *, compiled=False, stock=True):
         return y, dx, dk.numpy()
 
     forms = [GroupedConv2D(**arguments)]
-    if stock:
+    if stock and groups > 1:
         forms.append(keras.layers.Conv2D(**arguments))
     for layer in forms:
         for actual, wanted in zip(outputs_and_gradients(layer), expected, strict=True):

@@ -106,7 +106,8 @@ for kind in (FusedBatchNormalization, keras.layers.BatchNormalization):
     barriers = str(jax.make_jaxpr(call)(trainable, x)).count("optimization_barrier")
     assert bool(barriers) == (kind is FusedBatchNormalization)
 for ours, stock in zip(*results, strict=True):
-    np.testing.assert_allclose(ours, stock, atol=1e-4)
+    # Of float32 sums, which are added up in another order, relative to the largest of them.
+    np.testing.assert_allclose(ours, stock, rtol=0, atol=1e-5 * max(1, abs(stock).max()))
 """
 
 

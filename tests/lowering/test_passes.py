@@ -132,13 +132,14 @@ def test_outputs_and_gradients_of_many_random_cases(case, compiled):
 )
 @pytest.mark.parametrize("strides", [(1, 2), (2, 1)])
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_grouped_1x1s_whose_strides_differ_do_not_corrupt_memory(strides, data_format):
+@pytest.mark.parametrize("groups", [1, 6])
+def test_1x1s_whose_strides_differ_do_not_corrupt_memory(groups, strides, data_format):
     """TensorFlow's own gradients do, and abort the process sooner or later."""
     case = {
         "plan": passes.Plan.of("native", plain=True),
         "geometry": ways.Geometry(strides, "same", (1, 1), data_format),
         "kernel_shape": (1, 1, 3, 6),
-        "inputs_shape": (1, 6, 6, 18),
+        "inputs_shape": (1, 6, 6, 3 * groups),
         "dtype": "float32",
         "bias": True,
         "seed": 0,

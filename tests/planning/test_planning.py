@@ -276,7 +276,7 @@ def test_what_meets_a_budget_and_the_order(of_name, macs, parameters):
         and max(degrees) > 1
     }
     if not meeting:
-        with pytest.raises(ValueError, match="No plan of 'nin' meets macs.*The closest is --root"):
+        with pytest.raises(ValueError, match="No plan of 'nin' meets macs.*The closest is root="):
             planning.recommend(network, planning.parse(texts))
         return
     found = planning.recommend(network, planning.parse(texts))
@@ -302,7 +302,7 @@ def test_a_budget_is_met_by_what_is_equal_to_it():
 
 
 def test_the_closest_plan_is_named(of_name):
-    with pytest.raises(ValueError, match=r"macs=0.2. The closest is --root 32,64, with macs 0.392"):
+    with pytest.raises(ValueError, match=r"macs=0.2. The closest is root=32,64, with macs 0.392"):
         planning.recommend(of_name("nin"), planning.parse("macs=0.2"))
 
 

@@ -122,7 +122,7 @@ def test_a_failure_leaves_the_old_folder_and_nothing_else(tmp_path):
 
 def test_what_is_there_is_refused(tmp_path):
     refuse_existing(tmp_path / "new")
-    with pytest.raises(FileExistsError, match="--overwrite"):
+    with pytest.raises(FileExistsError, match="or overwrite=True"):
         refuse_existing(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="a file where a folder"):

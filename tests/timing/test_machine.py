@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from keras_roots.timing import machine
+from keras_roots.lowering import measured
+from keras_roots.timing import machine, measure
 
 
 def test_flags_that_matter(tmp_path):
@@ -10,12 +11,25 @@ def test_flags_that_matter(tmp_path):
     cpuinfo.write_text(
         "processor : 0\nflags\t\t: fpu avx2 sse avx512_vnni fma\n\nflags : amx_int8\n"
     )
-    assert machine.processor_flags(cpuinfo) == ["avx2", "fma", "avx512_vnni"]
+    assert measure.processor_flags(cpuinfo) == ["avx2", "fma", "avx512_vnni"]
     cpuinfo.write_text("processor : 0\nFeatures : fp asimd sve\n")
-    assert machine.processor_flags(cpuinfo) == ["asimd", "sve"]
+    assert measure.processor_flags(cpuinfo) == ["asimd", "sve"]
     cpuinfo.write_text("processor : 0\n")
-    assert machine.processor_flags(cpuinfo) == []
-    assert machine.processor_flags(tmp_path / "missing") == []
+    assert measure.processor_flags(cpuinfo) == []
+    assert measure.processor_flags(tmp_path / "missing") == []
+
+
+def test_conditions_tell_the_vector_extensions_and_the_cores_allowed():
+    found = measure.conditions(rounds=3)
+    assert found["flags"] == (" ".join(measure.processor_flags()) or "unknown")
+    assert 1 <= found["cores_allowed"] <= (os.cpu_count() or 1)
+    assert found["rounds"] == 3
+
+
+def test_bundled_measurements_name_the_vector_extensions_of_their_machine():
+    flags = {name: str(each["flags"]) for name, each in measured.brought().conditions.items()}
+    assert all("no avx512_vnni" in flags[name] for name in ("litert-float32", "litert-int8"))
+    assert all(flags[name].startswith("avx512f") for name in ("tensorflow-cpu", "xla-cpu"))
 
 
 def test_busy_cores_of_two_readings():
@@ -38,7 +52,6 @@ def test_hardware_says_what_there_is(monkeypatch, tmp_path):
     found = machine.hardware()
     assert found["gpu"] == "none"
     assert found["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true"
-    assert 1 <= found["cores_allowed"] <= (os.cpu_count() or 1)
     assert found["memory_gib"] is None or found["memory_gib"] > 0
 
 

@@ -251,7 +251,7 @@ def test_mirrored_needs_gpus_or_to_be_asked(config, tmp_path):
         lambda: train_and_evaluate(mirrored, tmp_path / "run"),
         lambda: replicas(mirrored),
     ):
-        with pytest.raises(ValueError, match="found no GPU.*--logical_cpus --devices=2"):
+        with pytest.raises(ValueError, match="found no GPU.*logical_cpus=True and .* devices=2"):
             call()
     assert replicas(dataclasses.replace(mirrored, logical_cpus=True)) == 2
     assert replicas(dataclasses.replace(mirrored, logical_cpus=True, devices=3)) == 3

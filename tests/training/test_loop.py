@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 
 import keras
 import numpy as np
@@ -58,6 +59,18 @@ def test_what_a_run_leaves(whole, config):
     assert any("24 images to train on, 15 held out" in line for line in lines)
     assert "Epoch 2/2: loss" in lines[-2]
     assert workdir.class_names(folder) == ("digit-0", "digit-1", "digit-2")
+
+
+def test_without_matplotlib_all_is_as_it_is_but_for_the_plot(whole, config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # Whoever imports it gets an ImportError.
+    planned, lines = [], []
+    dry_run(config, tmp_path / "run", report=planned.append)
+    train_and_evaluate(config, tmp_path / "run", report=lines.append)
+    left = {path.name for path in whole[0].iterdir()}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == left - {"learning-curve.png"}
+    for told in (planned, lines):
+        assert sum("matplotlib is not installed" in line for line in told) == 1
+    assert not any("matplotlib is not installed" in line for line in whole[2])
 
 
 def test_the_model_that_is_left_has_the_accuracy_that_is_reported(whole, folder):
