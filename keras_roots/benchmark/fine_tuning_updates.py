@@ -48,18 +48,16 @@ class Updates:
 
     def table(self) -> Table:
         plain = self.timings[PLAIN].median
-        return Table(
-            ("update", "ms", "10th to 90th percentile", "/ plain"),
-            [
-                (
-                    name,
-                    f"{1e3 * each.median:.0f}",
-                    each.spread_in_ms(0),
-                    f"{each.median / plain:.2f}",
-                )
-                for name, each in self.timings.items()
-            ],
-        )
+        rows = [
+            {
+                "update": name,
+                "ms": f"{1e3 * each.median:.0f}",
+                "10th to 90th percentile": each.spread_in_ms(0),
+                "/ plain": f"{each.median / plain:.2f}",
+            }
+            for name, each in self.timings.items()
+        ]
+        return Table.of(rows)
 
 
 def updates(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_roots.data import images, input_pipeline, sources
-from keras_roots.reporting import Table, silent
+from keras_roots.reporting import Table, numbers, silent
 from keras_roots.requirements import require_tensorflow
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.training.config import Config
@@ -110,18 +110,15 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
         rates = [1 / (each.percentile(p) * cores) for p in (50, 90, 10)]
         reference = timings.get(f"crop, {augmentation}")
         is_pipeline = kind == "pipeline" and reference is not None
+        ratio = f"{reference.median / each.median:.2f}" if is_pipeline and reference else ""
         rows.append(
-            (
-                name,
-                "{:,.0f} ({:,.0f} to {:,.0f})".format(*rates),
-                f"{reference.median / each.median:.2f}" if is_pipeline and reference else "",
-                f"{1000 / rates[0]:.2f}",
-            )
+            {
+                "what": name,
+                "images/s and core: median (10th to 90th percentile)": (
+                    f"{rates[0]:,.0f} ({numbers.interval(rates[1:], ',.0f')})"
+                ),
+                "of crop alone": ratio,
+                "cores for 1,000 images/s": f"{1000 / rates[0]:.2f}",
+            }
         )
-    header = (
-        "what",
-        "images/s and core: median (10th to 90th percentile)",
-        "of crop alone",
-        "cores for 1,000 images/s",
-    )
-    return Table(header, rows)
+    return Table.of(rows)

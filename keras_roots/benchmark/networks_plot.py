@@ -81,7 +81,8 @@ def _finish(piece, panels, sessions: Sequence[Session], title: str) -> None:
             text = f"{device.upper()} latency: {NOT_MEASURED}"
             axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="gray")
     piece.suptitle(title, fontsize=11)
-    figures.legend_below(piece, panels[2:])
+    if len(sessions) > 1:
+        figures.legend_below(piece, panels[2:])
 
 
 def _errors(panels, results: Results, accuracies: Accuracies, network: str, labels) -> None:

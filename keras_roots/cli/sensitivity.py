@@ -91,17 +91,17 @@ def _sensitivity(arguments: argparse.Namespace) -> None:
         **taken(arguments, "data_dir", "split", "resize", "batch_size"),
         images=arguments.images or None,
         class_names=class_names(arguments.model),
-        report=to_stderr,
     )
+    images, labels = read.in_memory(to_stderr)
     name_unread(read.unread)
     found = sensitivity.scan(
-        model, read.images, read.labels, batch_size=arguments.batch_size, report=to_stderr, **what
+        model, images, labels, batch_size=arguments.batch_size, report=to_stderr, **what
     )
     write(arguments.csv, found.write_csv)
     write(arguments.plot, found.plot)
     show(
         arguments,
-        f"{arguments.model} on {read.data}: {found.correct:,} of {found.images:,} images right, "
+        f"{arguments.model} on {read.name}: {found.correct:,} of {found.images:,} images right, "
         f"{100 * found.correct / found.images:.2f}%\n"
         f"drop of top-1 accuracy in points when one layer is changed; {UNCERTAIN}: not told from 0 "
         f"(exact McNemar test, p of {LEVEL:g} or more)",
