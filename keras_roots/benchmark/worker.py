@@ -134,7 +134,7 @@ class _Jax:
         import jax
         import keras
 
-        import keras_roots  # noqa: F401 Its layers are registered.
+        from keras_roots import layers  # noqa: F401 They are registered.
 
         self.jax, self.keras, self.specification = jax, keras, specification
         if specification["device"] == "gpu" and jax.devices()[0].platform != "gpu":
