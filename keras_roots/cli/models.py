@@ -82,7 +82,8 @@ def _filled(model, size: int | None) -> tuple | None:
     shapes = _input_shapes(model)
     if size is None and (len(shapes) != 1 or None not in shapes[0]):
         return None
-    return image_shape(model, size)
+    shape = image_shape(model, size)
+    return None if shape == shapes[0] else shape
 
 
 def _input_shapes(model) -> list[tuple]:

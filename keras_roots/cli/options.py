@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """An option that is an integer, of `least` or more."""
         kind = int if least is None else at_least(least)
-        self.option(name, **{"metavar": "N", "type": kind, **more}, text=text, default=default)
+        self.option(name, "N", text, type=kind, default=default, **more)
 
     def choice(self, name: str, choices: Sequence[str], text: str, **more) -> None:
         """An option that is one of several words."""

@@ -68,6 +68,11 @@ _MISTAKES = {
         ("--dataset cifar10 --data-dir missing", "no data folder 'missing'"),
         ("--root 1", "--root 2 or more"),
     ],
+    "arrays <>": [
+        ("digits {empty}", "empty' already"),
+        ("digits b --examples 0", "--examples: expected 1 or more"),
+        ("mnist b", "Expected a data set of: digits, cifar10"),
+    ],
     "lowerings <>": [("net", "Unknown model 'net'"), ("a.keras", "no file 'a.keras'")],
     "export <> -o a.tflite": [
         ("resnet51", "Did you mean 'resnet50'"),

@@ -147,12 +147,3 @@ def test_the_command(tmp_path, capsys):
     assert "50 images to train on, 360 to test on, 10 classes; 6 files" in capsys.readouterr().out
     same(arrays.read(folder), load("digits").take(50))
     assert json.loads((folder / "about.json").read_text())["name"] == "digits"
-    for arguments, message in (
-        (["digits", str(folder)], "There is '.*digits' already"),
-        (["digits", str(tmp_path / "b"), "--examples", "0"], "--examples of 1 or more"),
-        (["mnist", str(tmp_path / "b")], "Expected a data set of: digits, cifar10"),
-    ):
-        assert main(["arrays", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        assert message.replace(".*", "") in error or "already" in error
