@@ -13,23 +13,19 @@ from tests import processes
 ROOT = Path(keras_roots.__file__).parents[1]
 
 
-def test_import_adds_this_package_only():
-    program = """
+def test_what_an_import_brings():
+    """In a process of its own: first what comes with it, then what comes when it is touched."""
+    processes.python("""
 import sys
 import keras
 before = set(sys.modules)
 import keras_roots
 added = {name for name in set(sys.modules) - before if name.partition(".")[0] != "keras_roots"}
-sys.exit(", ".join(sorted(added)) or 0)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
+assert not added, added
 
-
-def test_sub_packages_load_when_they_are_first_touched():
-    processes.python("""
-import sys
+import importlib
+import pkgutil
 import types
-import keras_roots
 eager = {name.split(".")[1] for name in sys.modules if name.startswith("keras_roots.")}
 lazy = "analysis", "benchmark", "compression", "export", "planning", "sweep", "training"
 assert eager.isdisjoint(lazy), eager
@@ -44,15 +40,9 @@ except AttributeError as error:
     assert str(error) == "module 'keras_roots' has no attribute 'nothing'"
 else:
     raise AssertionError
-""")
 
-
-def test_functions_named_like_modules_stay_functions():
-    processes.python("""
+# Functions that are called like modules stay functions.
 import keras_roots.cost, keras_roots.rootify
-import importlib
-import pkgutil
-import types
 
 def check():
     for name in ("cost", "plan", "rootify"):

@@ -14,12 +14,25 @@ def test_flags_of_the_examples():
     frozen.check(command_line.FLAGS, command_line.flags_of_examples(), "command_line")
 
 
-@pytest.mark.parametrize("command", ["cost", "plan", "export", "compress", "benchmark networks"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "cost",
+        "demo",
+        "plan",
+        "reproduce",
+        "export",
+        "compress",
+        "benchmark",
+        "benchmark networks",
+    ],
+)
 def test_help_is_exit_code_0(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command.split(), "--help"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: keras-roots {command}")
+    assert capsys.readouterr().out.startswith(f"usage: keras-roots {command}".rstrip())
 
 
 def test_done_is_exit_code_0(capsys):

@@ -25,12 +25,14 @@ import json, sys
 from keras_roots.training import Config, train_and_evaluate
 train_and_evaluate(Config(**json.loads(sys.argv[1])), sys.argv[2])
 """
-DROPOUT = """
+LAYERS = """
 import keras, numpy as np, tensorflow as tf
+from keras_roots.layers.normalization import FusedBatchNormalization
 from keras_roots.training import Config, strategies
 from keras_roots.training.steps import Steps
 config = Config(strategy="mirrored", devices=2, logical_cpus=True)
 strategy = strategies.make(config)
+# Dropout, which differs from replica to replica.
 with strategy.scope():
     inputs = keras.Input((64,))
     outputs = keras.layers.Dense(2)(keras.layers.Dropout(0.5, seed=3)(inputs))
@@ -52,13 +54,7 @@ assert np.isfinite(one).all() and bool(steps.is_finite())
 assert steps.all_have(7)
 model.layers[2].bias.assign([np.nan, 0])
 assert not bool(steps.is_finite())
-"""
-NORMALIZATION = """
-import keras, numpy as np, tensorflow as tf
-from keras_roots.layers.normalization import FusedBatchNormalization
-from keras_roots.training import Config, strategies
-config = Config(strategy="mirrored", devices=2, logical_cpus=True)
-strategy = strategies.make(config)
+# Batch normalisation, which is that of the whole batch.
 x = np.random.default_rng(0).normal(300, 1, (8, 4, 4, 3)).astype(np.float32)
 weights = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
 def halves(value):
@@ -165,12 +161,8 @@ def assert_same(ours, theirs, config):
         assert np.linalg.norm(moved - expected) < 0.2 * np.linalg.norm(expected), v.path
 
 
-def test_dropout_differs_from_replica_to_replica():
-    python(DROPOUT)
-
-
-def test_batch_normalisation_is_that_of_the_whole_batch():
-    python(NORMALIZATION)
+def test_dropout_differs_by_replica_and_batch_normalisation_is_of_the_whole_batch():
+    python(LAYERS)
 
 
 def test_two_devices_of_one_machine(config, single, tmp_path):

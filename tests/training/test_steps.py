@@ -42,6 +42,12 @@ def train(steps, *batches):
     return [np.array([*s, n]) for s, n in (steps.train(b, tf.constant(False)) for b in batches)]
 
 
+@pytest.fixture(scope="module", name="plain")
+def make_plain():
+    """The rows of two updates without anything particular."""
+    return train(made(), batch(), batch(1))
+
+
 def test_a_step_is_that_of_keras():
     """The same network, images and updates in Keras's own fit."""
     ours = made(weight_decay=0.0, nesterov=False, clip_norm=0.0)
@@ -76,16 +82,29 @@ def test_images_of_weight_0_count_for_nothing():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_the_mean_is_over_the_images_that_count():
-    """Of two equal halves one has weight 0: batch statistics and mean gradient stay the same."""
-    twice = {k: tf.concat([v[: BATCH // 2]] * 2, 0) for k, v in batch().items()}
-    half = {**twice, "weights": tf.constant([1.0] * (BATCH // 2) + [0.0] * (BATCH // 2))}
-    ours, theirs = made(weight_decay=0.0), made(weight_decay=0.0)
-    (a,), (b,) = train(ours, half), train(theirs, twice)
-    np.testing.assert_allclose(a[:4] * 2, b[:4], rtol=1e-5)
-    assert a[-1] == pytest.approx(b[-1], rel=1e-4)
-    for v, w in zip(ours.model.trainable_variables, theirs.model.trainable_variables, strict=True):
+@pytest.fixture(scope="module", name="twice")
+def make_twice():
+    """A batch of two equal halves; the row of an update by it, and the model after it."""
+    data = {k: tf.concat([v[: BATCH // 2]] * 2, 0) for k, v in batch().items()}
+    steps = made()
+    return data, *train(steps, data), steps.model
+
+
+def assert_same_update(steps, model):
+    ours, theirs = steps.model.trainable_variables, model.trainable_variables
+    for v, w in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(v, w, rtol=1e-3, atol=1e-5)
+
+
+def test_the_mean_is_over_the_images_that_count(twice):
+    """If one of the halves has weight 0, batch statistics and mean gradient stay the same."""
+    data, expected, model = twice
+    half = {**data, "weights": tf.constant([1.0] * (BATCH // 2) + [0.0] * (BATCH // 2))}
+    steps = made()
+    (found,) = train(steps, half)
+    np.testing.assert_allclose(found[:4] * 2, expected[:4], rtol=1e-5)
+    assert found[-1] == pytest.approx(expected[-1], rel=1e-4)
+    assert_same_update(steps, model)
 
 
 def test_top_5_and_ties():
@@ -100,22 +119,19 @@ def test_top_5_and_ties():
     assert steps.classes == CLASSES
 
 
-def test_pieces_of_a_batch_make_the_same_update_where_statistics_are_the_same():
+def test_pieces_of_a_batch_make_the_same_update_where_statistics_are_the_same(twice):
     """With pieces that are equal, so that batch normalisation sees the same in each."""
-    half = batch()
-    twice = {k: tf.concat([v[: BATCH // 2]] * 2, 0) for k, v in half.items()}
-    whole, pieces = made(), made(accumulation=2)
-    (a,), (b,) = train(whole, twice), train(pieces, twice)
-    np.testing.assert_allclose(a, b, rtol=1e-4)
-    for v, w in zip(whole.model.trainable_variables, pieces.model.trainable_variables, strict=True):
-        np.testing.assert_allclose(v, w, rtol=1e-3, atol=1e-5)
+    data, expected, model = twice
+    pieces = made(accumulation=2)
+    (found,) = train(pieces, data)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert_same_update(pieces, model)
 
 
-def test_label_smoothing():
-    smooth, hard = made(label_smoothing=0.2), made()
-    data = batch()
-    (a,), (b,) = train(smooth, data), train(hard, data)
-    logits = network.for_training(hard.config, CLASSES)(
+def test_label_smoothing(plain):
+    smooth, data = made(label_smoothing=0.2), batch()
+    (a,), b = train(smooth, data), plain[0]
+    logits = network.for_training(smooth.config, CLASSES)(
         tf.cast(data["images"], tf.float32), training=True
     ).numpy()
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -142,10 +158,9 @@ def test_moving_averages():
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_precision(precision):
-    steps, exact = made(precision=precision), made()
-    data = [batch(), batch(1)]
-    for found, expected in zip(train(steps, *data), train(exact, *data), strict=True):
+def test_mixed_precision(plain, precision):
+    steps = made(precision=precision)
+    for found, expected in zip(train(steps, batch(), batch(1)), plain, strict=True):
         np.testing.assert_allclose(found[0], expected[0], rtol=0.1)
         np.testing.assert_allclose(found[-1], expected[-1], rtol=0.15)
     layer = steps.model.get_layer("conv2_1_conv")
@@ -155,10 +170,9 @@ def test_mixed_precision(precision):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_compiled_by_xla_it_is_the_same():
-    ours, theirs = made(jit_compile=True), made()
-    (a,), (b,) = train(ours, batch()), train(theirs, batch())
-    np.testing.assert_allclose(a, b, rtol=1e-3)
+def test_compiled_by_xla_it_is_the_same(plain):
+    (found,) = train(made(jit_compile=True), batch())
+    np.testing.assert_allclose(found, plain[0], rtol=1e-3)
 
 
 def test_the_network_for_use_gives_probabilities_of_images():
