@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_roots import data
+from keras_roots.benchmark.measured import SPREAD, require_positive
 from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite, interpreter
@@ -104,9 +105,7 @@ def run(
     """
     require_tensorflow("The demo")
     topology = as_topology(root)
-    for name, number in (("epochs", epochs), ("examples", examples)):
-        if number is not None and number < 1:
-            raise ValueError(f"Expected {name} of 1 or more. Received: {number}")
+    require_positive(epochs=epochs, examples=examples)
     require_extras(
         "The demo", {"sklearn": "datasets", "matplotlib": "plots", "ai_edge_litert": "litert"}
     )
@@ -182,7 +181,7 @@ def table(results: list[Result]) -> str:
         "top-1 accuracy, % (95% interval)",
         "parameters",
         "multiply-accumulates",
-        "CPU latency, ms (10th to 90th percentile)",
+        f"CPU latency, ms {SPREAD}",
         "latency / dense",
         "TFLite file, KiB",
     )

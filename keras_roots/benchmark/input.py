@@ -108,13 +108,12 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
     for name, each in timings.items():
         kind, _, augmentation = name.partition(", ")
         rates = [1 / (each.percentile(p) * cores) for p in (50, 90, 10)]
-        reference = timings.get(f"crop, {augmentation}")
-        is_pipeline = kind == "pipeline" and reference is not None
+        crop = timings[f"crop, {augmentation}"].median if kind == "pipeline" else None
         rows.append(
             (
                 name,
                 "{:,.0f} ({:,.0f} to {:,.0f})".format(*rates),
-                f"{reference.median / each.median:.2f}" if is_pipeline and reference else "",
+                "" if crop is None else f"{crop / each.median:.2f}",
                 f"{1000 / rates[0]:.2f}",
             )
         )

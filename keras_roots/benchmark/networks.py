@@ -11,16 +11,16 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_roots.benchmark import artifacts, records
 from keras_roots.benchmark.artifacts import Artifacts
 from keras_roots.benchmark.candidates import Candidate
+from keras_roots.benchmark.measured import random_images
 from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
-from keras_roots.benchmark.workers import Specification, Worker, started
+from keras_roots.benchmark.workers import Worker, started
 from keras_roots.export import calibration
 from keras_roots.reporting import silent
 from keras_roots.timing.machine import busy_cores, load_average
@@ -121,8 +121,7 @@ class _Calibration:
     def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
         if self._folder is not None:
             return calibration.load_images(self._folder, shape, _CALIBRATION_IMAGES, "torch")
-        rng = np.random.default_rng(0)
-        return rng.normal(size=(_CALIBRATION_IMAGES, *shape)).astype(np.float32)
+        return random_images(_CALIBRATION_IMAGES, shape)
 
 
 def _measure(
@@ -141,7 +140,7 @@ def _measure(
         for number, (candidate, artifact) in enumerate(ready):
             outputs = folder / f"outputs-{number}.npy"
             name = f"{candidate.network} {candidate.topology} in {session.runtime}"
-            worker = started(name, _specification(session, artifact, outputs))
+            worker = started(name, session, artifact, outputs)
             waiting[candidate.topology] = stack.enter_context(worker)
             artifacts.verify(np.load(outputs), artifact, session)
         seconds: dict[str, list[tuple[float, ...]]] = {name: [] for name in waiting}
@@ -167,18 +166,3 @@ def _measure(
         )
         for candidate, _ in ready
     ]
-
-
-def _specification(session: Session, artifact: artifacts.Artifact, outputs: Path) -> Specification:
-    # LiteRT has as many threads as it is told; the others as there are cores.
-    limited: dict[str, Any] = {} if session.runtime == "litert" else {"cores": session.threads}
-    return Specification(
-        runtime=session.runtime,
-        device=session.device,
-        threads=session.threads,
-        batch=session.batch,
-        artifact=artifact.path,
-        images=artifact.images,
-        outputs=str(outputs),
-        **limited,
-    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_roots.benchmark.measured import random_images, require_one_of
 from keras_roots.requirements import require_extras
 
 RUNTIMES = ("openvino", "onnxruntime")
@@ -13,8 +14,7 @@ RUNTIMES = ("openvino", "onnxruntime")
 
 def require_runtime(runtime: str) -> None:
     """Raises unless it is known and installed."""
-    if runtime not in RUNTIMES:
-        raise ValueError(f"Expected a runtime of: {', '.join(RUNTIMES)}. Received: {runtime!r}")
+    require_one_of("runtime", runtime, RUNTIMES)
     modules = [runtime] if runtime == "openvino" else [runtime, "tf2onnx"]
     require_extras(f"The comparison with {runtime}", dict.fromkeys(modules, "runtimes"))
 
@@ -35,7 +35,7 @@ def inference(
     """
     require_runtime(runtime)
     shape = model.inputs[0].shape[1:]
-    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    image = random_images(1, shape)
     make = {"openvino": _openvino, "onnxruntime": _onnxruntime}[runtime]
     run = make(model, shape, threads)
     expected = np.asarray(model.predict(image, verbose=0))
