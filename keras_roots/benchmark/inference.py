@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_roots.benchmark import measured, runtimes
 from keras_roots.benchmark.measured import (
     DENSE,
     STOCK,
+    calibration_images,
     of_columns,
     random_images,
     require_litert,
@@ -28,6 +28,7 @@ from keras_roots.benchmark.measured import (
 )
 from keras_roots.benchmark.operators import in_turns
 from keras_roots.cost import cost
+from keras_roots.export import calibration as photographs
 from keras_roots.export.choice import check_policy, random_convolution
 from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
@@ -40,7 +41,6 @@ from keras_roots.surgery.stock import to_stock
 from keras_roots.topology import RootLike, Topology, as_topology
 
 _PRODUCT = 1024
-_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def inference(
     lowerings: Sequence[str] = ("native", "auto"),
     other_runtimes: Sequence[str] = (),
     runtime_roots: Iterable[RootLike] = (1, 16, 64),
-    calibration: np.ndarray | None = None,
+    calibration: str | None = None,
     rounds: int = 15,
     report: Callable[[str], object] = silent,
 ) -> list[Run]:
@@ -85,7 +85,7 @@ def inference(
             the bound.
         other_runtimes: of `runtimes.RUNTIMES`; they run in float32.
         runtime_roots: the filter groups that they are given.
-        calibration: images for int8; random ones by default.
+        calibration: folder of images for int8; random ones by default.
         rounds: turns of each candidate; a turn is an inference untimed and
             three timed.
         report: takes lines of progress.
@@ -104,13 +104,14 @@ def inference(
         check_precision(precision)
     if not lowerings:
         raise ValueError(f"Expected a lowering or more. Received: {list(lowerings)}")
+    if calibration is not None:
+        photographs.require_images(calibration)
     compared = {as_topology(root) for root in runtime_roots}
     # One at a time, for together they would fill the memory; all, to see that they can be built.
     for topology in topologies:
         shape = build(network, root=topology, **(options or {})).input_shape[1:]
         keras.backend.clear_session()
-    if calibration is None:
-        calibration = random_images(_IMAGES, shape)
+    images = calibration_images(calibration, shape)
     results = []
     with tempfile.TemporaryDirectory(prefix="keras-roots-") as folder:
         for precision in precisions:
@@ -123,7 +124,7 @@ def inference(
                 model = build(network, root=topology, **(options or {}))
                 macs[topology] = cost(model).macs
                 groups[topology] = _groups(model)
-                how: dict[str, Any] = {"precision": precision, "calibration": calibration}
+                how: dict[str, Any] = {"precision": precision, "calibration": images}
                 for form in (STOCK, *lowerings):
                     report(f"{network} {topology}: converting to {precision}, {form}")
                     path = Path(folder) / f"{precision}-{topology}-{form}.tflite"
@@ -132,7 +133,7 @@ def inference(
                         path.write_bytes(convert_stock(to_stock(model), **how))
                     else:
                         export_tflite(
-                            model, path, calibration[:2], lowering=form, threads=threads[0],
+                            model, path, images[:2], lowering=form, threads=threads[0],
                             report=report, **how,
                         )  # fmt: skip
                 is_compared = precision == "float32" and topology in compared

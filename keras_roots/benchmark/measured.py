@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from keras_roots import reporting
+from keras_roots.export import calibration as photographs
 from keras_roots.models.application import shape_of_size
 from keras_roots.reporting import Table
 from keras_roots.requirements import require_extras, require_tensorflow
@@ -25,6 +26,7 @@ DENSE = as_topology(1)
 STOCK = "stock"
 SPREAD = "(10th to 90th percentile)"
 Column = tuple[str, Sequence[str]]
+_CALIBRATION_IMAGES = 32
 _Given = TypeVar("_Given")
 
 
@@ -73,6 +75,13 @@ def sized(options: Mapping[str, Any] | None, image_size: int | None) -> dict[str
 
 def random_images(count: int, shape: Sequence[int]) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
+
+
+def calibration_images(folder: str | None, shape: Sequence[int]) -> np.ndarray:
+    """Images of this shape that integers' ranges are taken from; random ones without a folder."""
+    if folder is None:
+        return random_images(_CALIBRATION_IMAGES, shape)
+    return photographs.load_images(folder, tuple(shape), _CALIBRATION_IMAGES, "torch")
 
 
 @contextlib.contextmanager

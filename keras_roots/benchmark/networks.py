@@ -6,6 +6,7 @@ session the file of results is whole, and what is in it already is not measured 
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -17,16 +18,13 @@ import numpy as np
 from keras_roots.benchmark import artifacts, records
 from keras_roots.benchmark.artifacts import Artifacts
 from keras_roots.benchmark.candidates import Candidate
-from keras_roots.benchmark.measured import random_images
+from keras_roots.benchmark.measured import calibration_images
 from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
 from keras_roots.benchmark.workers import Worker, started
-from keras_roots.export import calibration
 from keras_roots.reporting import silent
 from keras_roots.timing.machine import busy_cores, load_average
 from keras_roots.timing.measure import turns
-
-_CALIBRATION_IMAGES = 32
 
 
 def resumed(plan: Plan, path: str | os.PathLike) -> Results:
@@ -77,7 +75,7 @@ def measure(
     """
     results = resumed(plan, path)
     with tempfile.TemporaryDirectory(prefix="keras-roots-") as folder:
-        ranges = _Calibration(plan.calibration)
+        ranges = functools.partial(calibration_images, plan.calibration)
         made = Artifacts(Path(folder), ranges, report)
         for number, (session, candidates) in enumerate(plan.sessions.items(), 1):
             title = f"{number}/{len(plan.sessions)} {session}"
@@ -110,18 +108,6 @@ def _is_in(results: Results, session: Session, candidates: Sequence[Candidate]) 
     found = [(record.topology, record.weights) for record in results.of(session)]
     wanted = [(candidate.topology, candidate.weights) for candidate in candidates]
     return found[:1] == wanted[:1] and set(wanted) <= set(found)
-
-
-class _Calibration:
-    """Images that ranges of integers are taken from, by shape."""
-
-    def __init__(self, folder: str | None):
-        self._folder = folder
-
-    def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
-        if self._folder is not None:
-            return calibration.load_images(self._folder, shape, _CALIBRATION_IMAGES, "torch")
-        return random_images(_CALIBRATION_IMAGES, shape)
 
 
 def _measure(

@@ -175,29 +175,20 @@ def _inference(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import inference
     from keras_roots.benchmark.measured import write_csv
     from keras_roots.cli.models import check_factory_options
-    from keras_roots.export import calibration
-    from keras_roots.models import build
     from keras_roots.reporting import Table, numbers
     from keras_roots.timing.measure import conditions, describe
 
     require_outputs(arguments.output)
     options = dict(arguments.set)
     check_factory_options(arguments.model, options)
-    images = None
-    if arguments.calibration is not None:
-        calibration.require_images(arguments.calibration)
-        shape = build(arguments.model, root=1, **options).input_shape[1:]
-        images = calibration.load_images(arguments.calibration, shape, 32, "torch")
     runs = inference.inference(
         arguments.model,
         arguments.root or [16, 64],
         options=options,
-        calibration=images,
         report=to_stderr,
         **given(
             arguments,
-            "threads",
-            "rounds",
+            *("threads", "rounds", "calibration"),
             precisions="precision",
             lowerings="lowering",
             other_runtimes="runtime",

@@ -258,14 +258,6 @@ def test_a_mistake_is_one_line_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["networks", "compare", "figure"])
-def test_help(command, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["benchmark", command, "--help"])
-    assert exit_.value.code == 0
-    assert "benchmark networks" in capsys.readouterr().out
-
-
 def test_files_and_folders_that_are_wrong(files, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     broken = tmp_path / "broken.tflite"
