@@ -10,6 +10,7 @@ from keras_roots.benchmark.measured import random_images, require_one_of
 from keras_roots.requirements import require_extras
 
 RUNTIMES = ("openvino", "onnxruntime")
+_TOLERANCE = 1e-4  # Of the largest difference to Keras, relative to its largest output.
 
 
 def require_runtime(runtime: str) -> None:
@@ -19,16 +20,13 @@ def require_runtime(runtime: str) -> None:
     require_extras(f"The comparison with {runtime}", dict.fromkeys(modules, "runtimes"))
 
 
-def inference(
-    model: keras.Model, runtime: str, *, threads: int, tolerance: float = 1e-4
-) -> Callable[[], object]:
+def inference(model: keras.Model, runtime: str, *, threads: int) -> Callable[[], object]:
     """A function that runs the model on a random image, in float32 and batch 1.
 
     Args:
         model: of one image as input, its size fixed.
         runtime: one of `RUNTIMES`.
         threads: of the runtime.
-        tolerance: largest difference to Keras, relative to its largest output.
 
     Raises:
         RuntimeError: the runtime does not compute what Keras does.
@@ -40,7 +38,7 @@ def inference(
     run = make(model, shape, threads)
     expected = np.asarray(model.predict(image, verbose=0))
     difference = np.abs(run(image) - expected).max()
-    if not difference <= tolerance * np.abs(expected).max():
+    if not difference <= _TOLERANCE * np.abs(expected).max():
         raise RuntimeError(f"{runtime} differs from Keras by {difference:.3g}")
     return lambda: run(image)
 
