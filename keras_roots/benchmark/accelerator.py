@@ -4,14 +4,12 @@ Each piece is a file in one folder, and is not measured again where its file
 is there already, so that an interrupted run goes on.
 """
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import keras
-
-from keras_roots.benchmark import lowerings, steps
+from keras_roots.benchmark import lowerings, measured, steps
+from keras_roots.benchmark.measured import configured, sized
 from keras_roots.lowering.choice import PACKED
 from keras_roots.models import build
 from keras_roots.reporting import silent, write_text
@@ -50,14 +48,13 @@ def accelerator(
         `lowering.choice` reads it) and `layers.csv`, and a CSV file for each
         kind of step, lowering, batch, type and format of whole networks.
     """
-    size = {} if image_size is None else {"input_shape": (image_size, image_size, 3)}
     context = lowerings.contexts_here()[-1]
     layers = folder / "layers.json"
     if layers.exists():
         report(f"'{layers}' is there already")
     else:
-        with _image_data_format("channels_last"):
-            models = [build(network, root=root, **size) for root in roots]
+        with configured("image_data_format", "channels_last"):
+            models = [build(network, root=root, **sized({}, image_size)) for root in roots]
         results = lowerings.lowerings(
             models,
             contexts=[context],
@@ -78,7 +75,7 @@ def accelerator(
         if path.exists():
             report(f"'{path}' is there already")
             continue
-        with _image_data_format(data_format):
+        with configured("image_data_format", data_format):
             run = steps.steps(
                 network,
                 roots,
@@ -93,15 +90,5 @@ def accelerator(
                 rounds=rounds,
                 report=report,
             )
-        steps.write_csv(path, run, conditions(lowering=name, rounds=rounds))
+        measured.write_csv(path, [run], conditions(lowering=name, rounds=rounds))
         yield ", ".join(words), path
-
-
-@contextlib.contextmanager
-def _image_data_format(name: str) -> Iterator[None]:
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format(name)
-    try:
-        yield
-    finally:
-        keras.config.set_image_data_format(before)

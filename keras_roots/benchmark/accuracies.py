@@ -3,11 +3,10 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from keras_roots import topology
-from keras_roots.benchmark.candidates import name_of
-from keras_roots.benchmark.records import Record, Results
+from keras_roots.benchmark.measured import name_of, require_file
+from keras_roots.benchmark.records import Record
 from keras_roots.paper import results as paper_results
 from keras_roots.reporting import read_csv
 
@@ -60,14 +59,8 @@ def accuracies(source: str) -> Accuracies:
     return Accuracies(f"of '{source}'", _read(source))
 
 
-def of_results(results: Results) -> list[tuple[str, str]]:
-    """The networks and topologies that there are records of."""
-    return list(dict.fromkeys((r.session.network, r.topology) for r in results.records))
-
-
 def _read(path: str | os.PathLike) -> dict[tuple[str, str], tuple[float, float | None]]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file of accuracies '{path}'.")
+    require_file(path, "file of accuracies")
     rows: dict[tuple[str, str], tuple[float, float | None]] = {}
     try:
         for row in read_csv(path) or [{}]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_roots.benchmark.candidates import Candidate
+from keras_roots.benchmark.measured import random_images, require_one_of
 from keras_roots.benchmark.records import Session
 from keras_roots.export import export_savedmodel, export_tflite
 from keras_roots.export.artifact import ON_GPU, check
@@ -37,10 +38,7 @@ def require_runtime(runtime: str, *, of_models: bool = True) -> None:
     Args:
         of_models: whether artifacts are to be made of Keras models for it.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(
-            f"Expected runtime as one of: {', '.join(RUNTIMES)}. Received: {runtime!r}"
-        )
+    require_one_of("runtime", runtime, RUNTIMES)
     what = f"The runtime {runtime}"
     if runtime == "jax":
         require_extras(what, {"jax": "xla"})
@@ -100,7 +98,7 @@ class Artifacts:
     def _make(self, candidate: Candidate, session: Session, number: int) -> Artifact:
         images = self._folder / f"{number}-images.npy"
         if candidate.make is None:
-            np.save(images, _random(_IMAGES, candidate.input_shape))
+            np.save(images, random_images(_IMAGES, candidate.input_shape))
             return Artifact(str(candidate.path), str(images), None)
         self._report(
             f"{candidate.network} {candidate.topology}: making what {session.runtime} takes, "
@@ -108,7 +106,7 @@ class Artifacts:
         )
         calibrated = session.precision in CALIBRATED
         given = self._calibration(candidate.input_shape) if calibrated else None
-        inputs = _random(_IMAGES, candidate.input_shape) if given is None else given[:_IMAGES]
+        inputs = random_images(_IMAGES, candidate.input_shape) if given is None else given[:_IMAGES]
         np.save(images, inputs)
         model = candidate.make()
         expected = keras.ops.convert_to_numpy(model(inputs, training=False))
@@ -151,7 +149,3 @@ def verify(outputs: np.ndarray, artifact: Artifact, session: Session) -> None:
     expected = np.resize(artifact.expected, (session.batch, *artifact.expected.shape[1:]))
     tolerance = ON_GPU if session.device == "gpu" else None
     check([outputs], [expected], session.precision, tolerance)
-
-
-def _random(count: int, shape: tuple[int, ...]) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)

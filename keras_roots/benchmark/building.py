@@ -1,11 +1,13 @@
 """How long it takes to build a network, weights drawn, beside one of keras.applications."""
 
 import difflib
+import functools
 import gc
 from collections.abc import Callable
 
 import keras
 
+from keras_roots.benchmark.measured import require_positive
 from keras_roots.models import build
 from keras_roots.reporting import silent
 from keras_roots.timing.measure import Timings, interleaved
@@ -35,17 +37,16 @@ def building(
     Raises:
         ValueError: an argument is not as above.
     """
-    if rounds < 1:
-        raise ValueError(f"Expected rounds of 1 or more. Received: rounds={rounds}")
+    require_positive(rounds=rounds)
     known = [name for name in dir(keras.applications) if name[0].isupper()]
     if reference not in known:
         near = difflib.get_close_matches(reference, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"keras.applications has no network {reference!r}.{hint}")
-    ours = build(model, root=root)  # Checks the arguments.
-    theirs = getattr(keras.applications, reference)(weights=None)
-    layers = {ours.name: len(ours.layers), theirs.name: len(theirs.layers)}
-    del ours, theirs
+    makers = (
+        functools.partial(build, model, root=root),
+        functools.partial(getattr(keras.applications, reference), weights=None),
+    )
 
     def timed(make):
         def call():
@@ -54,16 +55,12 @@ def building(
 
         return call
 
-    candidates = dict(
-        zip(
-            layers,
-            (
-                timed(lambda: build(model, root=root)),
-                timed(lambda: getattr(keras.applications, reference)(weights=None)),
-            ),
-            strict=True,
-        )
-    )
+    layers, candidates = {}, {}
+    for make in makers:
+        built = make()
+        layers[built.name] = len(built.layers)
+        candidates[built.name] = timed(make)
+        del built
     gc.collect()
     timings = interleaved(candidates, rounds=rounds, warmup=1, report=report)
     return {name: (layers[name], timings[name]) for name in layers}

@@ -10,16 +10,15 @@ from typing import Any
 
 import keras
 
+from keras_roots.benchmark.measured import name_of, require_file, sized, with_dense
+from keras_roots.benchmark.records import FILES
 from keras_roots.cost import cost
 from keras_roots.models import build, network
-from keras_roots.models.application import shape_of_size
 from keras_roots.requirements import require_extras
 from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.topology import RootLike, Topology, as_topology
+from keras_roots.topology import RootLike, Topology
 
-FILES = "files"
 RANDOM = "random"
-_DENSE = as_topology(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +45,6 @@ class Candidate:
     path: str | None = None
 
 
-def name_of(topology: Topology) -> str:
-    return "dense" if topology == _DENSE else str(topology)
-
-
 def of_network(
     name: str, roots: Iterable[RootLike], options: Mapping[str, Any], image_size: int | None
 ) -> Iterator[Candidate]:
@@ -59,25 +54,10 @@ def of_network(
         ValueError: it cannot be built so.
     """
     network(name)  # Raises if it is unknown.
-    arguments = dict(options)
-    if image_size is not None:
-        arguments["input_shape"] = shape_of_size(image_size, 3)
-    for topology in dict.fromkeys([_DENSE, *map(as_topology, roots)]):
+    arguments = sized(options, image_size)
+    for topology in with_dense(roots):
         make = functools.partial(_random, name, topology, arguments)
-        model = make()
-        counts = cost(model)
-        shape = _shape(model, name)
-        del model
-        keras.backend.clear_session()  # Together they would fill the memory.
-        yield Candidate(
-            network=name,
-            topology=name_of(topology),
-            weights=RANDOM,
-            input_shape=shape,
-            parameters=counts.parameters,
-            macs=counts.macs,
-            make=make,
-        )
+        yield _of_model(make, name, network=name, topology=name_of(topology), weights=RANDOM)
 
 
 def of_keras_file(
@@ -96,17 +76,17 @@ def of_keras_file(
     """
     digest = _digest(path)
     make = functools.partial(_loaded, path, load, image_size)
+    return _of_model(make, path, network=FILES, topology=path, weights=digest, path=path)
+
+
+def _of_model(make: Callable[[], keras.Model], name: str, **more: Any) -> Candidate:
+    """A candidate whose model is built once to see; `name` is for errors."""
     model = make()
-    counts = cost(model)
+    counts, shape = cost(model), _shape(model, name)
+    del model
+    keras.backend.clear_session()  # Together they would fill the memory.
     return Candidate(
-        network=FILES,
-        topology=path,
-        weights=digest,
-        input_shape=_shape(model, path),
-        parameters=counts.parameters,
-        macs=counts.macs,
-        make=make,
-        path=path,
+        input_shape=shape, parameters=counts.parameters, macs=counts.macs, make=make, **more
     )
 
 
@@ -181,6 +161,5 @@ def _shape(model: keras.Model, name: str, *, may_be_open: bool = False) -> tuple
 
 def _digest(path: str | os.PathLike) -> str:
     """Tells one content of a file from another."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
+    require_file(path)
     return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"

@@ -6,8 +6,6 @@ from keras_roots.benchmark.records import Record, Results
 from keras_roots.reporting import Table, numbers
 from keras_roots.timing.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
 
-NO_DIFFERENCE = "no difference to tell"
-
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -74,13 +72,10 @@ def table(pairs: list[Pair]) -> Table:
 
 
 def _difference(ratio: Ratio) -> str:
-    if ratio.low is None or ratio.high is None:
+    if ratio.low is None or ratio.high is None or not (ratio.is_one or ratio.is_known):
         return str(ratio)
-    if ratio.is_one:
-        return f"{NO_DIFFERENCE} ({ratio.low:.2f} to {ratio.high:.2f})"
-    if not ratio.is_known:
-        return str(ratio)
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    value = "no difference to tell" if ratio.is_one else f"{ratio.value:.2f}"
+    return f"{value} ({numbers.interval((ratio.low, ratio.high))})"
 
 
 NOTE = (

@@ -9,11 +9,13 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_roots import data
+from keras_roots.benchmark.measured import require_positive
 from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite, interpreter
@@ -104,9 +106,7 @@ def run(
     """
     require_tensorflow("The demo")
     topology = as_topology(root)
-    for name, number in (("epochs", epochs), ("examples", examples)):
-        if number is not None and number < 1:
-            raise ValueError(f"Expected {name} of 1 or more. Received: {number}")
+    require_positive(epochs=epochs, examples=examples)
     require_extras(
         "The demo", {"sklearn": "datasets", "matplotlib": "plots", "ai_edge_litert": "litert"}
     )
@@ -128,8 +128,7 @@ def run(
         f"{images.name}: {len(images.train_images):,} images to train on, "
         f"{len(images.test_images):,} held out. Results go to {folder}"
     )
-    trained, artifacts = {}, {}
-    written: list[Path] = []
+    trained: dict[str, dict[str, Any]] = {}
     for name, each in networks.items():
         model = _network(images, each)
         counts = cost(model)
@@ -139,26 +138,26 @@ def run(
         )
         correct = _train_and_evaluate(model, images, epochs)
         report(f"NIN {name}: {correct} of {len(images.test_images)} held-out images are right")
-        written.append(folder / f"nin_{name}.keras")
-        with replacing(written[-1]) as path:
+        with replacing(folder / f"nin_{name}.keras") as path:
             model.save(path)
-        artifacts[name] = artifact = export_tflite(
+        artifact = export_tflite(
             model, folder / f"nin_{name}.tflite", images.test_images[:_IMAGES_TO_VERIFY]
         )
-        written.append(artifact.path)
         report(f"{artifact.path.name}: {artifact.comparison}")
-        trained[name] = (correct, len(images.test_images), counts.parameters, counts.macs)
+        trained[name] = {
+            "correct": correct,
+            "images": len(images.test_images),
+            "parameters": counts.parameters,
+            "macs": counts.macs,
+            "artifact": artifact,
+        }
 
     report("\nTiming both files in turns ...")
-    threads = 1
-    files = {name: artifact.path for name, artifact in artifacts.items()}
-    timings = interpreter.latency(files, images.test_images[0], threads=threads)
-    results = [
-        Result(name, *trained[name], artifact=artifacts[name], latency=timings[name])
-        for name in networks
-    ]
+    files = {name: found["artifact"].path for name, found in trained.items()}
+    timings = interpreter.latency(files, images.test_images[0])
+    results = [Result(name, **found, latency=timings[name]) for name, found in trained.items()]
     record = conditions(
-        threads=threads,
+        threads=1,
         dataset=images.name,
         training_images=len(images.train_images),
         held_out_images=len(images.test_images),
@@ -166,11 +165,15 @@ def run(
         batch=1,
         inferences=len(results[0].latency.seconds),
     )
-    written += _write(folder, results, record)
+    write_text(folder / "table.md", f"{table(results)}\n\n{describe(record)}\n")
+    rows = [_as_record(result) for result in results]
+    write_json(folder / "results.json", {"conditions": record, "results": rows})
+    _plot(folder / "plot.png", results, record)
     report("\n" + table(results))
     report(f"\n{describe(record)}\n\nWritten to {folder}:")
-    for path in sorted(written):
-        report(f"  {path.name}")
+    models = [f"nin_{name}.{suffix}" for name in networks for suffix in ("keras", "tflite")]
+    for name in sorted([*models, "plot.png", "results.json", "table.md"]):
+        report(f"  {name}")
     return results
 
 
@@ -249,25 +252,14 @@ def _training_batches(images: data.LabelledImages):
     return batches.batch(_BATCH_SIZE, drop_remainder=True).prefetch(2)
 
 
-def _write(folder: Path, results: list[Result], record: dict[str, object]) -> list[Path]:
-    table_file, records_file, plot_file = (
-        folder / name for name in ("table.md", "results.json", "plot.png")
-    )
-    write_text(table_file, f"{table(results)}\n\n{describe(record)}\n")
-    rows = [_as_record(result) for result in results]
-    write_json(records_file, {"conditions": record, "results": rows})
-    _plot(plot_file, results, record)
-    return [table_file, records_file, plot_file]
-
-
 def _as_record(result: Result) -> dict[str, object]:
     fields = dataclasses.asdict(result)
     fields["accuracy"], fields["accuracy_interval_95"] = result.accuracy, result.accuracy_interval
     fields["artifact"]["path"] = result.artifact.path.name
+    percentiles = {"median": 50, "p10": 10, "p90": 90}
     fields["latency"] = {
         "unit": "s",
-        "median": result.latency.median,
-        **{f"p{p}": result.latency.percentile(p) for p in (10, 90)},
+        **{name: result.latency.percentile(p) for name, p in percentiles.items()},
         "seconds": result.latency.seconds,
     }
     return fields

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots.benchmark.measured import require_positive, sized
 from keras_roots.compression import legacy
 from keras_roots.compression.bridge import to_legacy
 from keras_roots.compression.clustering import with_centroids
@@ -19,7 +20,6 @@ from keras_roots.compression.rounding import with_rounding
 from keras_roots.compression.selection import DEFAULT, compressed
 from keras_roots.data import input_pipeline
 from keras_roots.models import build
-from keras_roots.models.application import shape_of_size
 from keras_roots.reporting import Table, silent
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike
@@ -87,12 +87,8 @@ def updates(
             extra "compression" is not installed.
     """
     legacy.require("The benchmark of fine-tuning")
-    if batch_size < 1 or rounds < 1:
-        raise ValueError(
-            "Expected batch_size and rounds of 1 or more. Received: "
-            f"batch_size={batch_size}, rounds={rounds}"
-        )
-    options = {} if image_size is None else {"input_shape": shape_of_size(image_size, 3)}
+    require_positive(batch_size=batch_size, rounds=rounds)
+    options = sized({}, image_size)
     model = build(network, root=root, classes=_CLASSES, classifier_activation=None, **options)
     size = model.input_shape[1]
     rng = np.random.default_rng(0)
@@ -108,12 +104,7 @@ def updates(
         for name, make in _ways(model, tuning, stock=stock):
             report(f"tracing {name}")
             candidates[name] = stack.enter_context(make)
-        timings = interleaved(
-            candidates,
-            rounds=rounds,
-            warmup=1,
-            report=report,
-        )
+        timings = interleaved(candidates, rounds=rounds, report=report)
     return Updates(model.name, size, batch_size, timings)
 
 

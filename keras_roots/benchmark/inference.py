@@ -9,17 +9,26 @@ dense time divided by its number of groups.
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_roots import reporting
-from keras_roots.benchmark import runtimes
-from keras_roots.benchmark.operators import random_inference
+from keras_roots.benchmark import measured, runtimes
+from keras_roots.benchmark.measured import (
+    DENSE,
+    STOCK,
+    calibration_images,
+    of_columns,
+    random_images,
+    require_litert,
+    require_positive,
+    with_dense,
+)
+from keras_roots.benchmark.operators import in_turns
 from keras_roots.cost import cost
+from keras_roots.export import calibration as photographs
 from keras_roots.export.choice import check_policy, random_convolution
 from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
@@ -28,40 +37,26 @@ from keras_roots.export.tflite import export_tflite
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.models import build
 from keras_roots.reporting import Table, silent
-from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
-from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 
-STOCK = "stock"
-_DENSE = as_topology(1)
 _PRODUCT = 1024
-_IMAGES = 32
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What was timed in turns, in one precision and with so many threads.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(measured.Run):
+    """What was timed in turns, in one precision and with so many threads, for one image.
 
-    Attributes:
-        network, precision, threads: what and how.
-        macs: multiply-accumulates of each network, for one image.
-        timings: of one inference each, by topology and form: "stock", a policy of the exporter,
-            or a runtime.
-        bounds: the proportional bound of each topology in seconds.
-        macs_per_second: of the large matrix product.
+    The forms are "stock", policies of the exporter, and runtimes.
     """
 
-    network: str
+    counted = "inferences"
     precision: Precision
     threads: int
-    macs: dict[Topology, int]
-    timings: dict[tuple[Topology, str], Timings]
-    bounds: dict[Topology, float]
-    macs_per_second: float
 
-    def median(self, topology: Topology, form: str) -> float:
-        return self.timings[topology, form].median
+    def labels(self, topology: Topology, form: str) -> dict[str, object]:
+        how = {"precision": self.precision, "threads": self.threads}
+        return {**super().labels(topology, form), **how}
 
 
 def inference(
@@ -74,7 +69,7 @@ def inference(
     lowerings: Sequence[str] = ("native", "auto"),
     other_runtimes: Sequence[str] = (),
     runtime_roots: Iterable[RootLike] = (1, 16, 64),
-    calibration: np.ndarray | None = None,
+    calibration: str | None = None,
     rounds: int = 15,
     report: Callable[[str], object] = silent,
 ) -> list[Run]:
@@ -90,7 +85,7 @@ def inference(
             the bound.
         other_runtimes: of `runtimes.RUNTIMES`; they run in float32.
         runtime_roots: the filter groups that they are given.
-        calibration: images for int8; random ones by default.
+        calibration: folder of images for int8; random ones by default.
         rounds: turns of each candidate; a turn is an inference untimed and
             three timed.
         report: takes lines of progress.
@@ -98,108 +93,76 @@ def inference(
     Raises:
         ValueError: an argument is not as above; before anything is converted.
     """
-    require_tensorflow("The benchmark")
-    require_extras("The benchmark", {"ai_edge_litert": "litert"})
-    topologies = list(dict.fromkeys([_DENSE, *map(as_topology, roots)]))
+    require_litert()
+    topologies = with_dense(roots)
     for policy in lowerings:
         check_policy(policy)
     for runtime in other_runtimes:
         runtimes.require_runtime(runtime)
-    if rounds < 1 or not threads or min(threads) < 1:
-        raise ValueError(
-            f"Expected rounds and threads of 1 or more. Received: {rounds} and {list(threads)}"
-        )
+    require_positive(rounds=rounds, threads=threads)
     for precision in precisions:
         check_precision(precision)
     if not lowerings:
         raise ValueError(f"Expected a lowering or more. Received: {list(lowerings)}")
+    if calibration is not None:
+        photographs.require_images(calibration)
     compared = {as_topology(root) for root in runtime_roots}
     # One at a time, for together they would fill the memory; all, to see that they can be built.
     for topology in topologies:
         shape = build(network, root=topology, **(options or {})).input_shape[1:]
         keras.backend.clear_session()
-    if calibration is None:
-        calibration = np.random.default_rng(0).normal(size=(_IMAGES, *shape)).astype(np.float32)
+    images = calibration_images(calibration, shape)
     results = []
     with tempfile.TemporaryDirectory(prefix="keras-roots-") as folder:
         for precision in precisions:
             files: dict[tuple[Topology, str], Path] = {}
             groups: dict[Topology, dict[tuple, int]] = {}
             macs: dict[Topology, int] = {}
-            others: dict[tuple[Topology, str, int], Callable] = {}
+            others: dict[int, dict[tuple[Topology, str], Callable]] = {n: {} for n in threads}
             for topology in topologies:
                 keras.utils.set_random_seed(0)
                 model = build(network, root=topology, **(options or {}))
                 macs[topology] = cost(model).macs
                 groups[topology] = _groups(model)
+                how: dict[str, Any] = {"precision": precision, "calibration": images}
                 for form in (STOCK, *lowerings):
                     report(f"{network} {topology}: converting to {precision}, {form}")
                     path = Path(folder) / f"{precision}-{topology}-{form}.tflite"
                     files[topology, form] = path
                     if form == STOCK:
-                        path.write_bytes(
-                            convert_stock(
-                                to_stock(model), precision=precision, calibration=calibration
-                            )
-                        )
+                        path.write_bytes(convert_stock(to_stock(model), **how))
                     else:
                         export_tflite(
-                            model,
-                            path,
-                            calibration[:2],
-                            precision=precision,
-                            calibration=calibration,
-                            lowering=form,
-                            threads=threads[0],
-                            report=report,
-                        )
-                for runtime in other_runtimes if precision == "float32" else ():
-                    for count in threads if topology in compared else ():
+                            model, path, images[:2], lowering=form, threads=threads[0],
+                            report=report, **how,
+                        )  # fmt: skip
+                is_compared = precision == "float32" and topology in compared
+                for runtime in other_runtimes if is_compared else ():
+                    for count in threads:
                         report(f"{network} {topology}: converting for {runtime}")
-                        others[topology, runtime, count] = runtimes.inference(
-                            model, runtime, threads=count
-                        )
+                        call = runtimes.inference(model, runtime, threads=count)
+                        others[count][topology, runtime] = call
                 del model
                 keras.backend.clear_session()
             for count in threads:
-                these = {
-                    (topology, runtime): call
-                    for (topology, runtime, number), call in others.items()
-                    if number == count
-                }
                 report(f"{network}: timing {precision}, {count} threads")
-                results.append(
-                    _run(
-                        network, precision, count, files, macs, groups, these, lowerings[-1],
-                        rounds, report,
-                    )
-                )  # fmt: skip
+                of_these = (files, macs, groups, others[count], lowerings[-1], rounds, report)
+                results.append(_run(network, precision, count, *of_these))
     return results
 
 
 def _run(network, precision, threads, files, macs, groups, others, ours, rounds, report) -> Run:
-    candidates: dict[Any, Callable] = {
-        key: random_inference(path.read_bytes(), threads) for key, path in files.items()
-    }
-    candidates.update(others)
+    timed: dict[Any, bytes] = {key: path.read_bytes() for key, path in files.items()}
     dense = [
         operator
-        for operator in operators(files[_DENSE, ours].read_bytes(), cut=True)
+        for operator in operators(timed[DENSE, ours], cut=True)
         if operator.kind == "CONV_2D"
     ]
     for operator in dense:
         if any(_key(operator) in each for each in groups.values()):
-            candidates[_key(operator)] = random_inference(operator.file, threads)
-    candidates["product"] = random_inference(_product(precision), threads)
-    timings: Mapping[Any, Timings] = interleaved(
-        candidates,
-        rounds=rounds,
-        per_turn=3,
-        warmup=2,
-        untimed_per_turn=1,
-        report=report,
-    )
-    of_networks = {key: timings[key] for key in (*files, *others)}
+            timed[_key(operator)] = operator.file
+    timed[_PRODUCT] = _product(precision)
+    timings = in_turns(timed, threads=threads, rounds=rounds, others=others, report=report)
     bounds = {}
     for topology, degrees in groups.items():
         saved = sum(
@@ -207,9 +170,17 @@ def _run(network, precision, threads, files, macs, groups, others, ours, rounds,
             for operator in dense
             if _key(operator) in degrees
         )
-        bounds[topology] = timings[_DENSE, ours].median - saved
-    speed = _PRODUCT**3 / timings["product"].median
-    return Run(network, precision, threads, macs, of_networks, bounds, speed)
+        bounds[topology] = timings[DENSE, ours].median - saved
+    of_networks = {key: timings[key] for key in (*files, *others)}
+    return Run(
+        network=network,
+        precision=precision,
+        threads=threads,
+        macs=macs,
+        timings=of_networks,
+        bounds={(topology, form): bounds[topology] for topology, form in of_networks},
+        macs_per_second=_PRODUCT**3 / timings[_PRODUCT].median,
+    )
 
 
 def _product(precision: Precision) -> bytes:
@@ -227,7 +198,7 @@ def _product(precision: Precision) -> bytes:
         padding=((0, 0), (0, 0)),
         groups=1,
     )
-    images = np.random.default_rng(0).normal(size=(1, *shape.input_shape)).astype(np.float32)
+    images = random_images(1, shape.input_shape)
     return convert(
         random_convolution(shape, "native"),
         [tf.TensorSpec((1, *shape.input_shape), tf.float32, name="images")],
@@ -264,55 +235,16 @@ def table(run: Run) -> Table:
     lowerings = [form for form in forms if form not in (STOCK, *runtimes.RUNTIMES)]
     others = [form for form in forms if form in runtimes.RUNTIMES]
     ours = lowerings[-1]
-    header = ["network", "MACs / dense", "stock, ms", "/ stock dense"]
+    columns = [*run.counts(), run.medians(STOCK), ("/ stock dense", run.to_dense(STOCK, STOCK))]
     for form in lowerings:
-        header += [f"{form}, ms (10th to 90th percentile)", "/ stock dense", "/ dense of its kind"]
-    header += ["bound, ms", f"{ours} / bound", *(f"{runtime}, ms" for runtime in others)]
-    stock = run.median(_DENSE, STOCK)
-    rows = []
-    for topology in dict.fromkeys(topology for topology, _ in run.timings):
-        median = run.median(topology, STOCK)
-        row = [
-            "dense" if topology == _DENSE else str(topology),
-            f"{run.macs[topology] / run.macs[_DENSE]:.3f}",
-            f"{median * 1e3:.2f}",
-            f"{median / stock:.3f}",
+        columns += [
+            run.milliseconds(form, 2),
+            ("/ stock dense", run.to_dense(form, STOCK)),
+            ("/ dense of its kind", run.to_dense(form, form)),
         ]
-        for form in lowerings:
-            timings = run.timings[topology, form]
-            row += [
-                timings.in_ms(2),
-                f"{timings.median / stock:.3f}",
-                f"{timings.median / run.median(_DENSE, form):.3f}",
-            ]
-        bound = run.bounds[topology]
-        row += [f"{bound * 1e3:.2f}", f"{run.median(topology, ours) / bound:.3f}"]
-        for runtime in others:
-            found = run.timings.get((topology, runtime))
-            row.append("" if found is None else f"{found.median * 1e3:.2f}")
-        rows.append(row)
-    return Table(header, rows)
-
-
-def write_csv(path, runs: Iterable[Run], conditions: dict[str, Any]) -> None:
-    """A row for each form of each network, with the conditions, for other programs."""
-    reporting.write_csv(
-        path,
-        [
-            {
-                "network": run.network,
-                "topology": topology,
-                "form": form,
-                "precision": run.precision,
-                "threads": run.threads,
-                "macs": run.macs[topology],
-                **timings.columns(),
-                "inferences": len(timings.seconds),
-                "bound_ms": f"{run.bounds[topology] * 1e3:.4f}",
-                "product_macs_per_second": f"{run.macs_per_second:.4g}",
-                **conditions,
-            }
-            for run in runs
-            for (topology, form), timings in run.timings.items()
-        ],
-    )
+    columns += [
+        ("bound, ms", [f"{run.bounds[topology, ours] * 1e3:.2f}" for topology in run.macs]),
+        (f"{ours} / bound", run.to_bounds(ours)),
+        *map(run.medians, others),
+    ]
+    return of_columns(columns)

@@ -108,16 +108,14 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
     for name, each in timings.items():
         kind, _, augmentation = name.partition(", ")
         rates = [1 / (each.percentile(p) * cores) for p in (50, 90, 10)]
-        reference = timings.get(f"crop, {augmentation}")
-        is_pipeline = kind == "pipeline" and reference is not None
-        ratio = f"{reference.median / each.median:.2f}" if is_pipeline and reference else ""
+        crop = timings[f"crop, {augmentation}"].median if kind == "pipeline" else None
         rows.append(
             {
                 "what": name,
                 "images/s and core: median (10th to 90th percentile)": (
                     f"{rates[0]:,.0f} ({numbers.interval(rates[1:], ',.0f')})"
                 ),
-                "of crop alone": ratio,
+                "of crop alone": "" if crop is None else f"{crop / each.median:.2f}",
                 "cores for 1,000 images/s": f"{1000 / rates[0]:.2f}",
             }
         )

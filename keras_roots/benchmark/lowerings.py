@@ -11,12 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_roots.benchmark.measured import require_litert, require_positive
 from keras_roots.lowering import choice, passes, ways
 from keras_roots.lowering.contexts import MOST
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.measured import Measurement, Measurements
 from keras_roots.reporting import Table, silent
-from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery import convolutions
 from keras_roots.timing.measure import Timings, conditions, interleaved
 
@@ -95,11 +95,7 @@ def lowerings(
     wrong = [context for context in contexts if context not in here]
     if wrong:
         raise ValueError(f"This machine has the contexts {', '.join(here)}. Received: {wrong[0]}")
-    if not batches or min(rounds, threads, *batches) < 1:
-        raise ValueError(
-            "Expected rounds, threads and batch sizes of 1 or more. Received: "
-            f"{rounds}, {threads} and {list(batches)}"
-        )
+    require_positive(rounds=rounds, threads=threads, batches=batches)
     models = list(models)
     planned = []
     for context in contexts:
@@ -131,8 +127,7 @@ def _layers(models: Sequence[keras.Model], context: str) -> dict[LayerShape, str
     """The shapes of the convolutions that a context has to compute, and a layer's name for each."""
     found: dict[LayerShape, str] = {}
     if context in LITERT:
-        require_tensorflow("The benchmark of files")
-        require_extras("The benchmark of files", {"ai_edge_litert": "litert"})
+        require_litert("The benchmark of files")
         # Which imports TensorFlow, whatever Keras runs on.
         from keras_roots.export.inference_graph import inference_graph
         from keras_roots.export.simplify import simplify
@@ -236,29 +231,18 @@ def measurements(results: Iterable[LayerTimings]) -> Measurements:
 
 def table(results: Iterable[LayerTimings]) -> Table:
     """A row for each lowering of each pass; the fastest has an asterisk."""
-    header = (
-        "layer",
-        "context",
-        "pass",
-        "batch",
-        "type",
-        "lowering",
-        "median, ms",
-        "10th to 90th percentile",
-        "G multiply-accumulates/s",
-        "/ (dense / groups)",
-    )
+    header = ("layer", "context", "pass", "batch", "type", "lowering", "median, ms",
+              "10th to 90th percentile", "G multiply-accumulates/s",
+              "/ (dense / groups)")  # fmt: skip
     rows = []
     for result in results:
-        measured = result.measurement
+        measured, dense = result.measurement, result.timings.get(_DENSE)
+        groups = measured.shape.groups
         best = choice.fastest(measured.milliseconds)
-        dense = result.timings.get(_DENSE)
+        macs = measured.shape.macs * measured.batch
         for name, timing in result.timings.items():
-            macs = measured.shape.macs * measured.batch
-            macs *= {_DENSE: measured.shape.groups, _NOTHING: 0}.get(name, 1)
-            median = timing.median
-            beside = dense is not None and name not in (_DENSE, _NOTHING)
-            bound = dense.median / measured.shape.groups if dense and beside else None
+            rate = macs * (groups if name == _DENSE else 1) / timing.median / 1e9
+            bound = dense.median / groups if dense and name not in (_DENSE, _NOTHING) else None
             rows.append(
                 (
                     str(measured.shape),
@@ -267,10 +251,10 @@ def table(results: Iterable[LayerTimings]) -> Table:
                     str(measured.batch),
                     _type(measured),
                     name + (" *" if name == best else ""),
-                    f"{median * 1e3:.3f}",
+                    f"{timing.median * 1e3:.3f}",
                     timing.spread_in_ms(3),
-                    f"{macs / median / 1e9:.1f}" if macs else "",
-                    "" if bound is None else f"{median / bound:.2f}",
+                    "" if name == _NOTHING else f"{rate:.1f}",
+                    "" if bound is None else f"{timing.median / bound:.2f}",
                 )
             )
     return Table(header, rows, left=6)

@@ -6,27 +6,25 @@ session the file of results is whole, and what is in it already is not measured 
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_roots.benchmark import artifacts, records
 from keras_roots.benchmark.artifacts import Artifacts
 from keras_roots.benchmark.candidates import Candidate
+from keras_roots.benchmark.measured import calibration_images
 from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
-from keras_roots.benchmark.workers import Specification, Worker, started
-from keras_roots.export import calibration
+from keras_roots.benchmark.workers import Worker, started
 from keras_roots.reporting import silent
 from keras_roots.timing.machine import busy_cores, load_average
 from keras_roots.timing.measure import turns
-
-_CALIBRATION_IMAGES = 32
 
 
 def resumed(plan: Plan, path: str | os.PathLike) -> Results:
@@ -77,7 +75,7 @@ def measure(
     """
     results = resumed(plan, path)
     with tempfile.TemporaryDirectory(prefix="keras-roots-") as folder:
-        ranges = _Calibration(plan.calibration)
+        ranges = functools.partial(calibration_images, plan.calibration)
         made = Artifacts(Path(folder), ranges, report)
         for number, (session, candidates) in enumerate(plan.sessions.items(), 1):
             title = f"{number}/{len(plan.sessions)} {session}"
@@ -112,19 +110,6 @@ def _is_in(results: Results, session: Session, candidates: Sequence[Candidate]) 
     return found[:1] == wanted[:1] and set(wanted) <= set(found)
 
 
-class _Calibration:
-    """Images that ranges of integers are taken from, by shape."""
-
-    def __init__(self, folder: str | None):
-        self._folder = folder
-
-    def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
-        if self._folder is not None:
-            return calibration.load_images(self._folder, shape, _CALIBRATION_IMAGES, "torch")
-        rng = np.random.default_rng(0)
-        return rng.normal(size=(_CALIBRATION_IMAGES, *shape)).astype(np.float32)
-
-
 def _measure(
     session: Session,
     ready: Sequence[tuple[Candidate, artifacts.Artifact]],
@@ -141,7 +126,7 @@ def _measure(
         for number, (candidate, artifact) in enumerate(ready):
             outputs = folder / f"outputs-{number}.npy"
             name = f"{candidate.network} {candidate.topology} in {session.runtime}"
-            worker = started(name, _specification(session, artifact, outputs))
+            worker = started(name, session, artifact, outputs)
             waiting[candidate.topology] = stack.enter_context(worker)
             artifacts.verify(np.load(outputs), artifact, session)
         seconds: dict[str, list[tuple[float, ...]]] = {name: [] for name in waiting}
@@ -167,18 +152,3 @@ def _measure(
         )
         for candidate, _ in ready
     ]
-
-
-def _specification(session: Session, artifact: artifacts.Artifact, outputs: Path) -> Specification:
-    # LiteRT has as many threads as it is told; the others as there are cores.
-    limited: dict[str, Any] = {} if session.runtime == "litert" else {"cores": session.threads}
-    return Specification(
-        runtime=session.runtime,
-        device=session.device,
-        threads=session.threads,
-        batch=session.batch,
-        artifact=artifact.path,
-        images=artifact.images,
-        outputs=str(outputs),
-        **limited,
-    )

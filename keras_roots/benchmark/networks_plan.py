@@ -11,7 +11,8 @@ import keras
 
 from keras_roots.benchmark import artifacts, candidates, workers
 from keras_roots.benchmark.candidates import Candidate
-from keras_roots.benchmark.records import Session
+from keras_roots.benchmark.measured import require_one_of, require_positive
+from keras_roots.benchmark.records import FILES, Session
 from keras_roots.export import calibration as photographs
 from keras_roots.timing.machine import gpu_name, hardware, sees_gpu
 from keras_roots.timing.measure import conditions, cores_allowed
@@ -102,11 +103,9 @@ def plan(
         ValueError, FileNotFoundError, ModuleNotFoundError: an argument is not
             as above, or is of no combination.
     """
-    sizes = [] if image_size is None else [image_size]
-    for what, numbers in (("threads", threads), ("batch", batches), ("rounds", [rounds]),
-                          ("inferences of a turn", [per_turn]), ("image size", sizes)):  # fmt: skip
-        if min(numbers, default=1) < 1:
-            raise ValueError(f"Expected {what} of 1 or more. Received: {min(numbers)}")
+    require_positive(
+        threads=threads, batches=batches, rounds=rounds, per_turn=per_turn, image_size=image_size
+    )
     if max(threads) > cores_allowed():
         raise ValueError(
             f"Expected threads of 1 to {cores_allowed()}, the cores here. Received: {max(threads)}"
@@ -143,7 +142,7 @@ def plan(
         sessions.update({Session(name, *way): found for way in ways})
     files = [candidates.of_keras_file(path, load, image_size) for path in keras_files]
     if files:
-        sessions.update({Session(candidates.FILES, *way): tuple(files) for way in ways})
+        sessions.update({Session(FILES, *way): tuple(files) for way in ways})
     files = [candidates.of_tflite_file(path) for path in tflite_files]
     for file, batch in itertools.product(files, batches):
         if file.batch not in (None, batch):
@@ -152,7 +151,7 @@ def plan(
             )
     for number, batch in itertools.product(threads, batches) if files else ():
         way = ("litert", "cpu", artifacts.AS_IT_IS, number, batch)
-        sessions[Session(candidates.FILES, *way)] = tuple(files)
+        sessions[Session(FILES, *way)] = tuple(files)
     return Plan(sessions, rounds, per_turn, calibration, dict(options or {}), image_size)
 
 
@@ -160,19 +159,17 @@ def _sorted_by_kind(models: Sequence[str]) -> tuple[list[str], list[str], list[s
     """Registry names, .keras files, TFLite files."""
     if not models:
         raise ValueError("Expected a network or a file. Received: none")
-    models = list(dict.fromkeys(models))
     kinds: dict[str, list[str]] = {".keras": [], ".tflite": []}
-    names = [model for model in models if Path(model).suffix not in kinds]
-    for suffix, files in kinds.items():
-        files += [model for model in models if Path(model).suffix == suffix]
+    names: list[str] = []
+    for model in dict.fromkeys(models):
+        kinds.get(Path(model).suffix, names).append(model)
     return names, kinds[".keras"], kinds[".tflite"]
 
 
 def _devices(runtimes: Sequence[str], devices: Sequence[str] | None) -> dict[str, list[str]]:
     """Where each runtime is to run."""
     for device in devices or ():
-        if device not in DEVICES:
-            raise ValueError(f"Expected device as one of: {', '.join(DEVICES)}. Received: {device}")
+        require_one_of("device", device, DEVICES)
     gpu = "gpu" in devices if devices is not None else gpu_name() is not None
     libraries = {library for runtime in runtimes if (library := artifacts.RUNTIMES[runtime])}
     seen = {library: gpu and sees_gpu(library) for library in libraries}

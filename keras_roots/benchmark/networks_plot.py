@@ -8,17 +8,18 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 
-from keras_roots.benchmark.accuracies import Accuracies, of_results
-from keras_roots.benchmark.candidates import FILES
+from keras_roots.benchmark.accuracies import Accuracies
 from keras_roots.benchmark.networks_table import NOT_MEASURED
-from keras_roots.benchmark.records import Record, Results, Session, names
+from keras_roots.benchmark.records import Record, Results, names
 from keras_roots.reporting import figures
 
 _MARKERS = "os^Dv<>P"
 # From the longest latency to the shortest, above which their axis is logarithmic.
 _WIDE = 6
 _MOST_NAMED = 3
-_COUNTS = (("parameters", "parameters"), ("macs", "multiply-accumulates"))
+_COUNTS = {"parameters": "parameters", "macs": "multiply-accumulates"}
+_DEVICES = ("cpu", "gpu")
+_PANELS = (*_COUNTS, *_DEVICES)
 
 
 def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | None = None) -> None:
@@ -32,17 +33,14 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
     Raises:
         ValueError: none of the accuracies is of these networks.
     """
+    of_each = results.by_network()
     if accuracies is not None:
-        accuracies.require_some(of_results(results))
-    networks = list(dict.fromkeys(session.network for session in results.sessions))
-    if accuracies is not None:  # Of others there is nothing to draw.
-        known = {network for network, _ in accuracies.rows}
-        networks = [network for network in networks if network in known]
-    of_each = {n: [session for session in results.sessions if session.network == n]
-               for n in networks}  # fmt: skip
+        accuracies.require_some(results.names())
+        known = {network for network, _ in accuracies.rows}  # Of others there is nothing to draw.
+        of_each = {network: found for network, found in of_each.items() if network in known}
     heights = [
-        3.7 if accuracies else 2 + len(_first_records(results, n)) * max(0.32, 0.12 * len(sessions))
-        for n, sessions in of_each.items()
+        3.7 if accuracies else 2 + len(each.by_topology()) * max(0.32, 0.12 * len(each.sessions))
+        for each in of_each.values()
     ]
     below = str(results.conditions.get("processor", ""))
     if results.conditions.get("gpu", "none") != "none":
@@ -50,42 +48,31 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
     if accuracies is not None:
         below += f". Accuracies are {accuracies.source}"
     with figures.figure(path, (14, sum(heights) + 0.5)) as figure:
-        pieces = figure.subfigures(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for piece, network in zip(pieces, networks, strict=True):
-            panels = piece.subplots(1, 4, sharey=True)
-            sessions = of_each[network]
-            common, labels = names(sessions)
+        pieces = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for piece, found in zip(pieces, of_each.values(), strict=True):
+            title, labels = names(found.sessions)
+            panels = dict(zip(_PANELS, piece.subplots(1, len(_PANELS), sharey=True), strict=True))
             if accuracies is None:
-                _relative(panels, results, network, labels)
+                _relative(panels, found, labels)
             else:
-                _errors(panels, results, accuracies, network, labels)
-            _finish(piece, panels, sessions, f"{network}: {common}" if common else network)
+                _errors(panels, found, accuracies, labels)
+            for name, axes in panels.items():
+                axes.tick_params(labelsize=8)
+                if name in _DEVICES and not any(name == s.device for s in labels):
+                    axes.set_axis_off()
+                    text = f"{name.upper()} latency: {NOT_MEASURED}"
+                    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="gray")
+            piece.suptitle(title, fontsize=11)
+            figures.legend_below(piece, [panels[device] for device in _DEVICES])
         figure.supxlabel(below, fontsize=8)
 
 
-def _first_records(results: Results, network: str) -> list[Record]:
+def _first_records(results: Results) -> list[Record]:
     """One for each topology, whose counts are those of all."""
-    found: dict[str, Record] = {}
-    for record in results.records:
-        if record.session.network == network:
-            found.setdefault(record.topology, record)
-    return list(found.values())
+    return [next(iter(records.values())) for records in results.by_topology().values()]
 
 
-def _finish(piece, panels, sessions: Sequence[Session], title: str) -> None:
-    for axes in panels:
-        axes.tick_params(labelsize=8)
-    for axes, device in zip(panels[2:], ("cpu", "gpu"), strict=True):
-        if not any(session.device == device for session in sessions):
-            axes.set_axis_off()
-            text = f"{device.upper()} latency: {NOT_MEASURED}"
-            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="gray")
-    piece.suptitle(title, fontsize=11)
-    if len(sessions) > 1:
-        figures.legend_below(piece, panels[2:])
-
-
-def _errors(panels, results: Results, accuracies: Accuracies, network: str, labels) -> None:
+def _errors(panels, results: Results, accuracies: Accuracies, labels) -> None:
     """Top-1 error over each quantity; points of one kind of topology are joined."""
 
     def line(
@@ -113,18 +100,18 @@ def _errors(panels, results: Results, accuracies: Accuracies, network: str, labe
                     bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
                 )
 
-    records = _first_records(results, network)
-    for axes, (name, title) in zip(panels[:2], _COUNTS, strict=True):
+    records = _first_records(results)
+    for name, title in _COUNTS.items():
         counted = [record for record in records if getattr(record, name) is not None]
         largest = max((getattr(record, name) for record in counted), default=0)
         unit, words = (1e9, "billions") if largest >= 1e9 else (1e6, "millions")
-        line(axes, counted, functools.partial(_count, name, unit), marker="o", color="black")
-        axes.set_xlabel(f"{title}, {words}")
-    panel = dict(zip(("cpu", "gpu"), panels[2:], strict=True))
+        x = functools.partial(_count, name, unit)
+        line(panels[name], counted, x, marker="o", color="black")
+        panels[name].set_xlabel(f"{title}, {words}")
     for place, (session, label) in enumerate(labels.items()):
         style = {"marker": _MARKERS[place % len(_MARKERS)], "color": f"C{place}"}
         title = f"{session.device.upper()}: {label}"
-        axes, records = panel[session.device], results.of(session)
+        axes, records = panels[session.device], results.of(session)
         # Of many lines names would overlap; the panels beside have them at the same heights.
         is_named = sum(other.device == session.device for other in labels) <= _MOST_NAMED
         line(axes, records, lambda record: record.p50, is_named, label=title, **style)
@@ -133,13 +120,14 @@ def _errors(panels, results: Results, accuracies: Accuracies, network: str, labe
             if top1 is not None:
                 ends = record.percentile(10), record.percentile(90)
                 axes.hlines(100 * (1 - top1), *ends, style["color"], linewidth=4, alpha=0.3)
-    for device, axes in panel.items():
+    for device in _DEVICES:
+        axes = panels[device]
         times = [record.p50 for s in labels if s.device == device for record in results.of(s)]
         if times and max(times) > _WIDE * min(times):
             figures.log_scale(axes, "x")
         axes.set_xlabel(f"{device.upper()} latency, ms\n(bars: 10th to 90th percentile)")
-    panels[0].set_ylabel("top-1 error, %")
-    for axes in panels:
+    panels["parameters"].set_ylabel("top-1 error, %")
+    for axes in panels.values():
         axes.margins(x=0.12, y=0.2)
 
 
@@ -163,19 +151,17 @@ def _short(topology: str) -> str:
     return topology.removeprefix("root-").rpartition("/")[2]
 
 
-def _relative(panels, results: Results, network: str, labels) -> None:
+def _relative(panels, results: Results, labels) -> None:
     """A row for each topology; each quantity as a share of the dense network's."""
-    records = _first_records(results, network)
-    first = "first" if network == FILES else "dense"
+    records, first = _first_records(results), results.reference_name
     places = {record.topology: -place for place, record in enumerate(records)}
-    for axes, (name, title) in zip(panels[:2], _COUNTS, strict=True):
+    for name, title in _COUNTS.items():
         known = [record for record in records if getattr(record, name) is not None]
         reference = getattr(known[0], name) if known else None
         for record in known if reference else ():
             share = getattr(record, name) / reference
-            axes.plot(share, places[record.topology], "o", color="black", markersize=5)
-        axes.set_xlabel(f"{title} / {first}")
-    panel = dict(zip(("cpu", "gpu"), panels[2:], strict=True))
+            panels[name].plot(share, places[record.topology], "o", color="black", markersize=5)
+        panels[name].set_xlabel(f"{title} / {first}")
     for number, (session, words) in enumerate(labels.items()):
         shift = 0.6 * ((number + 0.5) / len(labels) - 0.5)
         label: str | None = f"{session.device.upper()}: {words}"
@@ -183,7 +169,7 @@ def _relative(panels, results: Results, network: str, labels) -> None:
             ratio = results.ratio(record)
             # Of few rounds there is no interval; and it may begin above the ratio itself.
             low, high = ratio.low or ratio.value, ratio.high or ratio.value
-            panel[session.device].errorbar(
+            panels[session.device].errorbar(
                 ratio.value,
                 places[record.topology] - shift,
                 xerr=[[max(0, ratio.value - low)], [max(0, high - ratio.value)]],
@@ -197,17 +183,14 @@ def _relative(panels, results: Results, network: str, labels) -> None:
                 label=label,
             )
             label = None
-    for device, axes in panel.items():
-        axes.set_xlabel(
+    for device in _DEVICES:
+        panels[device].set_xlabel(
             f"{device.upper()} latency / {first}\n(95% interval; hollow: too noisy to tell)"
         )
-    panels[0].set_yticks(list(places.values()), [_short_row(name) for name in places])
-    panels[0].set_ylim(min(places.values()) - 0.6, 0.6)
-    for axes in panels:
+    left = panels["parameters"]
+    left.set_yticks(list(places.values()), [name.rpartition("/")[2] for name in places])
+    left.set_ylim(min(places.values()) - 0.6, 0.6)
+    for axes in panels.values():
         axes.margins(x=0.1)
         if axes.has_data():
             axes.axvline(1, color="gray", linewidth=0.8, linestyle="--")
-
-
-def _short_row(topology: str) -> str:
-    return topology.rpartition("/")[2]

@@ -1,10 +1,10 @@
 """What `benchmark networks` measured, as tables like the paper's Table 1."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from keras_roots.benchmark.accuracies import Accuracies
-from keras_roots.benchmark.candidates import FILES
-from keras_roots.benchmark.records import QUIET, Record, Results, Session, names
+from keras_roots.benchmark.measured import Column, of_columns
+from keras_roots.benchmark.records import QUIET, Record, Results, names
 from keras_roots.paper import results as paper_results
 from keras_roots.reporting import Table, numbers
 from keras_roots.timing.ratios import FEWEST_ROUNDS, NOISY, WIDEST
@@ -16,33 +16,27 @@ def tables(
     results: Results, accuracies: Accuracies | None = None, *, beside_paper: bool = False
 ) -> list[tuple[str, Table]]:
     """For each network its title, and a row for each topology."""
-    networks = list(dict.fromkeys(session.network for session in results.sessions))
-    return [_table(network, results, accuracies, beside_paper) for network in networks]
+    found = results.by_network().items()
+    return [_table(network, each, accuracies, beside_paper) for network, each in found]
 
 
 def _table(
     network: str, results: Results, accuracies: Accuracies | None, beside_paper: bool
 ) -> tuple[str, Table]:
-    sessions = [session for session in results.sessions if session.network == network]
-    rows: dict[str, dict[Session, Record]] = {}
-    for session in sessions:
-        for record in results.of(session):
-            rows.setdefault(record.topology, {})[session] = record
+    rows, first = results.by_topology(), results.reference_name
     records = [next(iter(each.values())) for each in rows.values()]
-    first = "first" if network == FILES else "dense"
-    columns = [
+    columns: list[Column] = [
         ("network", list(rows)),
         _counts("multiply-accumulates", [record.macs for record in records], first),
         _counts("parameters", [record.parameters for record in records], first),
     ]
     if accuracies is not None:
         for title, of in (("top-1", accuracies.top1), ("top-5", accuracies.top5)):
-            values = [of(record) for record in records]
-            if any(value is not None for value in values):
-                columns.append((title, ["" if v is None else f"{v:.3f}" for v in values]))
-    common, labels = names(sessions)
+            cells = _shown([of(record) for record in records], ".3f")
+            columns += [(title, cells)] if any(cells) else []
+    title, labels = names(results.sessions)
     for device in ("cpu", "gpu"):
-        here = [session for session in sessions if session.device == device]
+        here = [session for session in results.sessions if session.device == device]
         for session in here:
             label = f": {labels[session]}" if labels[session] else ""
             found = [each.get(session) for each in rows.values()]
@@ -54,9 +48,11 @@ def _table(
             columns.append((f"{device.upper()}, ms", [NOT_MEASURED] * len(rows)))
     if beside_paper:
         columns += _paper(network, list(rows))
-    cells = zip(*(cells for _, cells in columns), strict=True)
-    title = f"{network}: {common}" if common else network
-    return title, Table([name for name, _ in columns], list(cells))
+    return title, of_columns(columns)
+
+
+def _shown(values: Iterable[float | None], spec: str) -> list[str]:
+    return ["" if value is None else f"{value:{spec}}" for value in values]
 
 
 def _counts(quantity: str, values: Sequence[int | None], first: str) -> tuple[str, list[str]]:
@@ -84,20 +80,22 @@ def _ratio(results: Results, record: Record | None) -> str:
     return "1" if record is results.reference(record) else str(results.ratio(record))
 
 
-def _paper(network: str, topologies: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _paper(network: str, topologies: Sequence[str]) -> list[Column]:
     """Columns of the paper's figures, with ratios to its original."""
     published = paper_results.RESULTS.get(network, {})
-    rows = [published.get(topology) for topology in topologies]
-    columns = []
-    for title, name in (("top-1", "top1"), ("top-5", "top5")):
-        values = [getattr(row, name, None) for row in rows]
-        columns.append((f"paper: {title}", ["" if v is None else f"{v:.3f}" for v in values]))
+
+    def values(name: str) -> list[float | None]:
+        return [getattr(published.get(topology), name, None) for topology in topologies]
+
+    columns: list[Column] = [
+        ("paper: top-1", _shown(values("top1"), ".3f")),
+        ("paper: top-5", _shown(values("top5"), ".3f")),
+    ]
     for title, name in (("CPU, ms", "cpu_ms"), ("GPU, ms", "gpu_ms")):
-        values = [getattr(row, name, None) for row in rows]
-        columns.append((f"paper: {title}", ["" if v is None else f"{v:.3g}" for v in values]))
         original = getattr(published.get("dense"), name, None)
-        ratios = ["" if v is None or not original else f"{v / original:.2f}" for v in values]
-        columns.append(("/ original", ratios))
+        ratios = [v / original if v and original else None for v in values(name)]
+        columns.append((f"paper: {title}", _shown(values(name), ".3g")))
+        columns.append(("/ original", _shown(ratios, ".2f")))
     return [(title, cells) for title, cells in columns if any(cells)]
 
 

@@ -3,14 +3,16 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from keras_roots.benchmark.measured import require_file, require_positive
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.reporting import Table
+from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras
 from keras_roots.timing.measure import Timings, interleaved
 
@@ -63,10 +65,8 @@ def profile(file: str | os.PathLike, *, threads: int = 1, rounds: int = 10) -> P
         ValueError: it is no TFLite file, or an argument is not as above.
     """
     require_extras("The benchmark", {"ai_edge_litert": "litert"})
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"There is no file '{file}'.")
-    if threads < 1:
-        raise ValueError(f"Expected threads of 1 or more. Received: {threads}")
+    require_file(file)
+    require_positive(threads=threads, rounds=rounds)
     content = Path(file).read_bytes()
     if content[4:8] != b"TFL3":
         raise ValueError(f"'{file}' is no TFLite file.")
@@ -79,10 +79,33 @@ def profile(file: str | os.PathLike, *, threads: int = 1, rounds: int = 10) -> P
     for operator in found:
         calls[operator.label] += 1
         files[operator.label] = operator.file
-    candidates = {label: random_inference(alone, threads) for label, alone in files.items()}
-    candidates[""] = random_inference(content, threads)
-    timings = interleaved(candidates, rounds=rounds, per_turn=3, warmup=2, untimed_per_turn=1)
+    timings = in_turns({**files, "": content}, threads=threads, rounds=rounds)
     return Profile(dict(calls), timings, timings.pop(""))
+
+
+def in_turns(
+    files: Mapping[Any, bytes],
+    *,
+    threads: int,
+    rounds: int,
+    others: Mapping[Any, Callable[[], object]] | None = None,
+    report: Callable[[str], object] = silent,
+) -> dict[Any, Timings]:
+    """Times TFLite files on random input, and `others` beside them.
+
+    A turn is one untimed inference and three timed.
+    """
+    candidates: dict[Any, Callable[[], object]] = {
+        name: random_inference(content, threads) for name, content in files.items()
+    }
+    return interleaved(
+        {**candidates, **(others or {})},
+        rounds=rounds,
+        per_turn=3,
+        warmup=2,
+        untimed_per_turn=1,
+        report=report,
+    )
 
 
 def random_inference(content: bytes, threads: int) -> Callable[[], object]:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from keras_roots import reporting
+from keras_roots.benchmark.measured import require_file
 from keras_roots.timing.ratios import Ratio, ratio_of_medians
 
 FORMAT = 1
+FILES = "files"
 # Cores that others may keep busy before it is said.
 QUIET = 0.5
 
@@ -24,7 +26,7 @@ class Session:
     """What runs in turns: all topologies of one network, in one way.
 
     Attributes:
-        network: a registry name; "files" of those that were given as files.
+        network: a registry name; `FILES` of those that were given as files.
         runtime: of `artifacts.RUNTIMES`.
         device: "cpu" or "gpu".
         precision: of `export_tflite`; "as it is" of TFLite files that were given.
@@ -56,14 +58,15 @@ class Session:
 
 
 def names(sessions: Sequence[Session]) -> tuple[str, dict[Session, str]]:
-    """What sessions have in common, and what tells each from the others but its device."""
+    """A title of what one network's sessions share, and what tells each from others but device."""
     words = {session: session.words() for session in sessions}
     common = {}
     for attribute in ("runtime", "precision", "batch", "threads"):
         found = {each[attribute] for each in words.values() if attribute in each}
         if len(found) == 1:
             common[attribute] = found.pop()
-    return ", ".join(common.values()), {
+    network = sessions[0].network
+    return f"{network}: {', '.join(common.values())}" if common else network, {
         session: " ".join(
             word for name, word in each.items() if name not in common and name != "device"
         )
@@ -148,6 +151,28 @@ class Results:
     def sessions(self) -> list[Session]:
         return list(dict.fromkeys(record.session for record in self.records))
 
+    def names(self) -> list[tuple[str, str]]:
+        """The networks and topologies."""
+        return list(dict.fromkeys((each.session.network, each.topology) for each in self.records))
+
+    def by_network(self) -> dict[str, "Results"]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.session.network, []).append(record)
+        return {network: Results(self.conditions, records) for network, records in found.items()}
+
+    def by_topology(self) -> dict[str, dict[Session, Record]]:
+        """Of one network, the records of each topology; its counts are the same in all."""
+        found: dict[str, dict[Session, Record]] = {}
+        for record in self.records:
+            found.setdefault(record.topology, {})[record.session] = record
+        return found
+
+    @property
+    def reference_name(self) -> str:
+        """What others of one network are relative to."""
+        return "first" if self.records[0].session.network == FILES else "dense"
+
     def of(self, session: Session) -> list[Record]:
         return [record for record in self.records if record.session == session]
 
@@ -209,8 +234,7 @@ def read(path: str | os.PathLike) -> Results:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
+    require_file(path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:

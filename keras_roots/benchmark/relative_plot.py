@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from keras_roots.benchmark.measured import require_file
 from keras_roots.reporting import figures, numbers, read_csv
 
 _REQUIRED = ("network", "topology", "form", "macs", "median_ms")
@@ -19,14 +19,13 @@ _MARKERS = {"stock": "s", "native": "^", "auto": "o", "tuned": "o", "ours": "o",
 
 
 def read(path: str | os.PathLike) -> list[dict[str, str]]:
-    """The rows that `inference.write_csv` or `steps.write_csv` wrote.
+    """The rows that `measured.write_csv` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
+    require_file(path)
     try:
         rows = read_csv(path)
     except ValueError as error:

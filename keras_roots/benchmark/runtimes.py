@@ -6,41 +6,39 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_roots.benchmark.measured import random_images, require_one_of
 from keras_roots.requirements import require_extras
 
 RUNTIMES = ("openvino", "onnxruntime")
+_TOLERANCE = 1e-4  # Of the largest difference to Keras, relative to its largest output.
 
 
 def require_runtime(runtime: str) -> None:
     """Raises unless it is known and installed."""
-    if runtime not in RUNTIMES:
-        raise ValueError(f"Expected a runtime of: {', '.join(RUNTIMES)}. Received: {runtime!r}")
+    require_one_of("runtime", runtime, RUNTIMES)
     modules = [runtime] if runtime == "openvino" else [runtime, "tf2onnx"]
     require_extras(f"The comparison with {runtime}", dict.fromkeys(modules, "runtimes"))
 
 
-def inference(
-    model: keras.Model, runtime: str, *, threads: int, tolerance: float = 1e-4
-) -> Callable[[], object]:
+def inference(model: keras.Model, runtime: str, *, threads: int) -> Callable[[], object]:
     """A function that runs the model on a random image, in float32 and batch 1.
 
     Args:
         model: of one image as input, its size fixed.
         runtime: one of `RUNTIMES`.
         threads: of the runtime.
-        tolerance: largest difference to Keras, relative to its largest output.
 
     Raises:
         RuntimeError: the runtime does not compute what Keras does.
     """
     require_runtime(runtime)
     shape = model.inputs[0].shape[1:]
-    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    image = random_images(1, shape)
     make = {"openvino": _openvino, "onnxruntime": _onnxruntime}[runtime]
     run = make(model, shape, threads)
     expected = np.asarray(model.predict(image, verbose=0))
     difference = np.abs(run(image) - expected).max()
-    if not difference <= tolerance * np.abs(expected).max():
+    if not difference <= _TOLERANCE * np.abs(expected).max():
         raise RuntimeError(f"{runtime} differs from Keras by {difference:.3g}")
     return lambda: run(image)
 

@@ -3,18 +3,17 @@
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
-from keras_roots.benchmark.operators import random_inference
+from keras_roots.benchmark.measured import SPREAD, random_images, require_litert, require_positive
+from keras_roots.benchmark.operators import in_turns
 from keras_roots.export import choice, simplify
 from keras_roots.export.convert import Precision, convert_stock
 from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
 from keras_roots.reporting import Table, silent
-from keras_roots.requirements import require_extras, require_tensorflow
 from keras_roots.surgery.stock import to_stock
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing.measure import Timings
 
 _STEPS = {
     "normalisation folded": simplify.fold_normalization,
@@ -44,14 +43,9 @@ def simplifications(
     Returns:
         Timings of "stock" and of each step with all those before it.
     """
-    require_tensorflow("The benchmark")
-    require_extras("The benchmark", {"ai_edge_litert": "litert"})
-    if rounds < 1 or threads < 1:
-        raise ValueError(
-            f"Expected rounds and threads of 1 or more. Received: {rounds} and {threads}"
-        )
-    shape = model.input_shape[1:]
-    images = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    require_litert()
+    require_positive(rounds=rounds, threads=threads)
+    images = random_images(4, model.input_shape[1:])
     report("converting: stock")
     files = {"stock": convert_stock(to_stock(model), precision=precision, calibration=images)}
     ready = exportable(model, images[:1], "none", "The benchmark")
@@ -65,12 +59,11 @@ def simplifications(
     files["lowerings chosen"] = convert_graph(
         ready, graph.with_lowerings(lowerings), precision, (images,)
     )
-    candidates = {name: random_inference(content, threads) for name, content in files.items()}
-    return interleaved(candidates, rounds=rounds, per_turn=3, warmup=2, untimed_per_turn=1)
+    return in_turns(files, threads=threads, rounds=rounds)
 
 
 def table(timings: dict[str, Timings]) -> Table:
     """A row for each step."""
     stock = timings["stock"].median
     rows = [(name, each.in_ms(2), f"{each.median / stock:.3f}") for name, each in timings.items()]
-    return Table(("step", "median, ms (10th to 90th percentile)", "/ stock"), rows)
+    return Table(("step", f"median, ms {SPREAD}", "/ stock"), rows)

@@ -10,19 +10,30 @@ which the convolutions of one level, or of all, are left out.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_roots import lowering, reporting
+from keras_roots import lowering
+from keras_roots.benchmark import measured
 from keras_roots.benchmark.lowerings import compiled, contexts_here
+from keras_roots.benchmark.measured import (
+    DENSE,
+    STOCK,
+    configured,
+    of_columns,
+    random_images,
+    require_one_of,
+    require_positive,
+    sized,
+    with_dense,
+)
 from keras_roots.cost import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.layers.optimizers import SGD
 from keras_roots.models import build
-from keras_roots.models.application import shape_of_size
 from keras_roots.reporting import Table, silent
 from keras_roots.surgery.clone import clone, copy_state
 from keras_roots.surgery.stock import to_stock
@@ -30,43 +41,49 @@ from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 
 KINDS = ("train", "forward")
-FORMS = ("stock", "ours", "folded")
+FORMS = (STOCK, "ours", "folded")
 _ALL = "all"
-_DENSE = as_topology(1)
 _PRODUCT = 2048
 _MOMENTUM = 0.9
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What was timed in turns.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(measured.Run):
+    """What was timed in turns: one step each, of all images together.
+
+    The forms are "stock", "ours", and "folded" (forward passes only).
 
     Attributes:
-        network, kind, context, image_size, batch_size, dtype, data_format: what and how.
-        macs: multiply-accumulates of each network's step, all images together.
-        timings: of one step each, by topology and form: "stock", "ours", or "folded" (forward
-            passes only).
+        kind, context, image_size, batch_size, dtype, data_format: how.
         without_spatial: the dense network without any of its spatial
             convolutions, in seconds, by form; empty where they cannot be left out.
-        bounds: the proportional bounds, in seconds, by topology and form.
-        macs_per_second: of a product of two large matrices.
     """
 
-    network: str
+    counted = "steps"
     kind: str
     context: str
     image_size: int
     batch_size: int
     dtype: str
     data_format: str
-    macs: dict[Topology, int]
-    timings: dict[tuple[Topology, str], Timings]
-    without_spatial: dict[str, float]
-    bounds: dict[tuple[Topology, str], float]
-    macs_per_second: float
+    without_spatial: Mapping[str, float]
 
-    def median(self, topology: Topology, form: str) -> float:
-        return self.timings[topology, form].median
+    def described(self) -> dict[str, object]:
+        """What was timed, for the conditions."""
+        names = ("network", "kind", "context", "image_size", "batch_size", "dtype", "data_format")
+        return {name: getattr(self, name) for name in names}
+
+    def labels(self, topology: Topology, form: str) -> dict[str, object]:
+        return {**self.described(), **super().labels(topology, form)}
+
+    def more(self, form: str) -> dict[str, object]:
+        return {"without_spatial_ms": measured.milliseconds(self.without_spatial.get(form))}
+
+    def notes(self) -> list[str]:
+        """What the table does not say."""
+        times = ", ".join(f"{t * 1e3:.1f} ms ({form})" for form, t in self.without_spatial.items())
+        found = [f"Dense without spatial convolutions: {times}"] if times else []
+        return [*found, self.product()]
 
 
 def steps(
@@ -108,23 +125,17 @@ def steps(
     """
     here = contexts_here()
     context = here[-1] if xla else here[0]
-    if kind not in KINDS:
-        raise ValueError(f"Expected kind as one of: {', '.join(KINDS)}. Received: {kind!r}")
-    if batch_size < 1 or rounds < 1:
-        raise ValueError(
-            "Expected batch_size and rounds of 1 or more. Received: "
-            f"batch_size={batch_size}, rounds={rounds}"
-        )
-    topologies = list(dict.fromkeys([_DENSE, *map(as_topology, roots)]))
+    require_one_of("kind", kind, KINDS)
+    require_positive(batch_size=batch_size, rounds=rounds)
+    topologies = with_dense(roots)
     stock = set(topologies if stock_roots is None else map(as_topology, stock_roots))
-    options = dict(options or {})
-    if image_size is not None:
-        options["input_shape"] = shape_of_size(image_size, 3)
+    options = sized(options, image_size)
     forms = _forms(kind, dtype)
     candidates: dict[Any, Callable] = {}
     macs: dict[Topology, int] = {}
     levels = {}
-    with _dtype_policy(dtype), _forced(lowering_of_all):
+    policy = dtype if dtype == "float32" else f"mixed_{dtype}"
+    with configured("dtype_policy", policy), _forced(lowering_of_all):
         for topology in topologies:
             model = build(network, root=topology, **options)
             macs[topology] = _macs(model, kind) * batch_size
@@ -144,12 +155,7 @@ def steps(
                 report(f"tracing {network} dense without level {left_out}, {form}")
                 candidates[left_out, form] = _step(thinner, kind, form, context, batch_size)
         candidates["product"] = _product(dtype, context)
-    timings: dict[Any, Timings] = interleaved(
-        candidates,
-        rounds=rounds,
-        warmup=1,
-        report=report,
-    )
+    timings: dict[Any, Timings] = interleaved(candidates, rounds=rounds, report=report)
     return Run(
         network=network,
         kind=kind,
@@ -177,20 +183,12 @@ def steps(
 
 
 def _forms(kind: str, dtype: str) -> tuple[str, ...]:
-    folds = keras.backend.backend() == "tensorflow" and dtype == "float32"
-    if keras.config.image_data_format() == "channels_first":
-        folds = False
+    folds = (
+        keras.backend.backend() == "tensorflow"
+        and dtype == "float32"
+        and keras.config.image_data_format() == "channels_last"
+    )
     return ("ours", "folded") if kind == "forward" and folds else ("ours",)
-
-
-@contextlib.contextmanager
-def _dtype_policy(dtype: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(f"mixed_{dtype}" if dtype != "float32" else dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _forced(name: str | None):
@@ -199,7 +197,7 @@ def _forced(name: str | None):
 
 def _bound(timings, form: str, groups: dict[str, int], spatial: dict[str, int]) -> float:
     """The time without spatial convolutions, and theirs by level, divided by the groups there."""
-    dense, without = timings[_DENSE, form].median, timings[_ALL, form].median
+    dense, without = timings[DENSE, form].median, timings[_ALL, form].median
     saved = {level: dense - timings[level, form].median for level in set(spatial.values())}
     # Together they are what leaving out all of them saves.
     scale = (dense - without) / sum(saved.values())
@@ -249,8 +247,7 @@ def _macs(model: keras.Model, kind: str) -> int:
 
 
 def _step(model, kind: str, form: str, context: str, batch_size: int) -> Callable[[], object]:
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch_size, *model.input_shape[1:])).astype(np.float32)
+    images = random_images(batch_size, model.input_shape[1:])
     if kind == "train":
         make = keras.optimizers.SGD if form == "stock" else SGD
         model.compile(
@@ -258,7 +255,7 @@ def _step(model, kind: str, form: str, context: str, batch_size: int) -> Callabl
             "sparse_categorical_crossentropy",
             jit_compile=context != "tensorflow-cpu",
         )
-        labels = rng.integers(0, model.output_shape[-1], batch_size)
+        labels = np.random.default_rng(0).integers(0, model.output_shape[-1], batch_size)
 
         def call():
             return model.train_on_batch(images, labels)
@@ -306,59 +303,18 @@ def _product(dtype: str, context: str) -> Callable[[], object]:
 
 def table(run: Run) -> Table:
     """A row for each topology: milliseconds, and ratios to the arithmetic and to the bound."""
-    forms = [form for form in FORMS if any(form == each for _, each in run.timings)]
-    has_stock = (_DENSE, "stock") in run.timings
-    header = ["network", "MACs / dense"]
-    for form in forms:
-        header += [f"{form}, ms (10th to 90th percentile)", f"{form} / dense {form}"]
-        if form != "stock":
-            header += [f"{form} / dense stock"] if has_stock else []
-            header += [f"{form} / bound"] if run.bounds else []
-        header.append(f"{form}, of the product's rate")
-    rows = []
-    for topology, macs in run.macs.items():
-        row = ["dense" if topology == _DENSE else str(topology), f"{macs / run.macs[_DENSE]:.3f}"]
-        for form in forms:
-            columns = 3 + (form != "stock") * (has_stock + bool(run.bounds))
-            if (topology, form) not in run.timings:
-                row += [""] * columns
-                continue
-            timings = run.timings[topology, form]
-            median = timings.median
-            row.append(timings.in_ms(1))
-            dense = (_DENSE, form)
-            row.append(f"{median / run.median(*dense):.3f}" if dense in run.timings else "")
-            if form != "stock":
-                row += [f"{median / run.median(_DENSE, 'stock'):.3f}"] if has_stock else []
-                row += [f"{median / run.bounds[topology, form]:.3f}"] if run.bounds else []
-            row.append(f"{macs / median / run.macs_per_second:.1%}")
-        rows.append(row)
-    return Table(header, rows)
+    columns = run.counts()
+    for form in FORMS:
+        if not any(form == each for _, each in run.timings):
+            continue
+        columns += [run.milliseconds(form, 1), (f"{form} / dense {form}", run.to_dense(form, form))]
+        if form != STOCK and (DENSE, STOCK) in run.timings:
+            columns.append((f"{form} / dense stock", run.to_dense(form, STOCK)))
+        if form != STOCK and run.bounds:
+            columns.append((f"{form} / bound", run.to_bounds(form)))
 
+        def of_rate(topology: Topology, timings: Timings) -> str:
+            return f"{run.macs[topology] / timings.median / run.macs_per_second:.1%}"
 
-def describe(run: Run) -> dict[str, object]:
-    """What was timed, for the conditions."""
-    names = ("network", "kind", "context", "image_size", "batch_size", "dtype", "data_format")
-    return {name: getattr(run, name) for name in names}
-
-
-def write_csv(path, run: Run, conditions: dict[str, Any]) -> None:
-    """A row for each form of each network, with the conditions, for other programs."""
-    rows = []
-    for (topology, form), timings in run.timings.items():
-        bound, without = run.bounds.get((topology, form)), run.without_spatial.get(form)
-        rows.append(
-            {
-                **describe(run),
-                "topology": topology,
-                "form": form,
-                "macs": run.macs[topology],
-                **timings.columns(),
-                "steps": len(timings.seconds),
-                "bound_ms": None if bound is None else f"{bound * 1e3:.4f}",
-                "without_spatial_ms": None if without is None else f"{without * 1e3:.4f}",
-                "product_macs_per_second": f"{run.macs_per_second:.4g}",
-                **conditions,
-            }
-        )
-    reporting.write_csv(path, rows)
+        columns.append((f"{form}, of the product's rate", run.cells(form, of_rate)))
+    return of_columns(columns)

@@ -9,34 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from keras_roots.benchmark.artifacts import Artifact
+from keras_roots.benchmark.records import Session
 from keras_roots.timing.machine import environment_of
 
 _PROGRAM = Path(__file__).with_name("worker.py")
-WARMUP = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Specification:
-    """What a worker is to do.
-
-    Attributes:
-        runtime, device, threads, batch: as of a `records.Session`.
-        artifact: a file or folder for that runtime.
-        images: a .npy file, float32 [images, ...], repeated to fill the batch.
-        outputs: the .npy file to write what came out to.
-        cores: to keep to; None for all.
-        warmup: untimed inferences after the first.
-    """
-
-    runtime: str
-    device: str
-    threads: int | None
-    batch: int
-    artifact: str
-    images: str
-    outputs: str
-    cores: int | None = None
-    warmup: int = WARMUP
+WARMUP = 3  # Untimed inferences after the first.
 
 
 class Worker:
@@ -88,22 +66,37 @@ class Worker:
 
 
 @contextlib.contextmanager
-def started(name: str, specification: Specification) -> Iterator[Worker]:
+def started(name: str, session: Session, artifact: Artifact, outputs: Path) -> Iterator[Worker]:
     """A worker, ready; however this is left, its process is gone.
+
+    Args:
+        name: of what it times, for errors.
+        session: what it runs in.
+        artifact: what it runs, on its images, repeated to fill the batch.
+        outputs: the .npy file to write what came out to.
 
     Raises:
         RuntimeError: it died before it was ready.
     """
-    log = Path(specification.outputs).with_suffix(".log")
+    specification = {
+        **dataclasses.asdict(session),
+        "artifact": artifact.path,
+        "images": artifact.images,
+        "outputs": str(outputs),
+        # LiteRT has as many threads as it is told; the others as there are cores.
+        "cores": None if session.runtime == "litert" else session.threads,
+        "warmup": WARMUP,
+    }
+    log = outputs.with_suffix(".log")
     with log.open("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, str(_PROGRAM), json.dumps(dataclasses.asdict(specification))],
+            [sys.executable, str(_PROGRAM), json.dumps(specification)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             encoding="utf-8",
-            env=environment_of(specification.device),
+            env=environment_of(session.device),
             start_new_session=True,  # Interrupted from the keyboard, it is left to us to end it.
         )
         try:

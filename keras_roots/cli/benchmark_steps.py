@@ -3,55 +3,44 @@
 import argparse
 import itertools
 
-from keras_roots.cli.options import (
-    add_format,
-    add_root,
-    add_set,
-    formatted,
-    require_outputs,
-    root,
-    to_stderr,
+from keras_roots.cli.benchmark_options import (
+    DATA_FORMATS,
+    DEFAULT,
+    OF_FILES,
+    OF_NETWORKS,
+    add_choice,
+    add_kind,
+    add_model,
+    add_number,
+    add_output,
+    add_rounds,
+    given,
+    print_measured,
+    print_parts,
 )
+from keras_roots.cli.options import add_format, add_root, add_set, require_outputs, root, to_stderr
 
-_PRECISIONS = ("float32", "bfloat16", "float16")
 _CONTEXTS = ("tensorflow-cpu", "xla-cpu", "accelerator", "litert-float32", "litert-int8")
-_DATA_FORMATS = ("channels_last", "channels_first")
+_KINDS = ("train", "forward")
+# Options by the arguments whose combinations they are.
+_GRID = {"batches": "batch_size", "dtypes": "precision", "data_formats": "data_format"}
 
 
 def add(kinds) -> None:
-    command = kinds.add_parser(
-        "steps",
-        help="train steps or forward passes: stock Keras, and ours",
-        description="Times train steps (SGD with momentum) or forward passes of a network of "
-        "random weights, dense and with several filter groups, of stock Keras layers and of "
-        "ours, in turns; on Keras's backend, TensorFlow or JAX. Beside them stand the ratio of "
-        "multiply-accumulates, the proportional bound (our dense network without its spatial "
-        "convolutions, and of these the dense time divided by the groups), and how much of the "
-        "rate of a large matrix product each reaches.",
+    command = add_kind(
+        kinds, "steps", _steps, "train steps or forward passes: stock Keras, and ours"
     )
-    command.add_argument("model", help="name of a network, such as resnet50")
+    add_model(command)
     add_root(command, None, "may be repeated (default: 16)", action="append")
     add_set(command)
-    command.add_argument(
-        "--kind",
-        choices=("train", "forward"),
-        default="train",
-        help="(default: %(default)s); of forward passes, 'folded' is "
-        "keras_roots.export.inference_function",
-    )
+    folded = f"{DEFAULT}; of forward passes, 'folded' is keras_roots.export.inference_function"
+    add_choice(command, "--kind", _KINDS, folded, "train")
     command.add_argument(
         "--xla", action="store_true", help="compile with XLA, as jit_compile=True does"
     )
-    command.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="(default: the network's)"
-    )
-    command.add_argument("--batch-size", type=int, default=8, metavar="N")
-    command.add_argument(
-        "--precision",
-        choices=_PRECISIONS,
-        default="float32",
-        help="the half ones mixed (default: %(default)s)",
-    )
+    add_number(command, "--image-size", "(default: the network's)")
+    add_number(command, "--batch-size", default=8)
+    add_choice(command, "--precision", OF_NETWORKS, f"the half ones mixed {DEFAULT}", "float32")
     command.add_argument(
         "--stock-root",
         type=lambda text: None if text == "none" else root(text),
@@ -71,86 +60,54 @@ def add(kinds) -> None:
         help="do not time what the bound needs (which exists where the grouped convolutions keep "
         "the shape)",
     )
-    command.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="timed steps of each form"
-    )
+    add_rounds(command, "timed steps of each form")
     add_format(command)
-    command.add_argument("-o", "--output", metavar="FILE", help="write all of it as CSV as well")
-    command.set_defaults(run=_steps)
-    command = kinds.add_parser(
+    add_output(command)
+    command = add_kind(
+        kinds,
         "lowerings",
-        help="each pass of each grouped or 1x1 convolution by each of its lowerings",
-        description="Times the forward pass and the gradients of every distinct convolution of "
-        "networks alone, by each of its lowerings and beside its dense twin; in turns, on Keras's "
-        "backend, TensorFlow (compiled by XLA and not) or JAX, or in LiteRT. The fastest has an "
-        "asterisk.",
+        _lowerings,
+        "each pass of each grouped or 1x1 convolution by each of its lowerings",
     )
     _add_networks(command)
-    _add_grid(command)
-    command.add_argument(
-        "--image-size",
-        type=int,
-        action="append",
-        metavar="PIXELS",
-        help="may be repeated (default: the network's)",
+    add_choice(
+        command,
+        "--context",
+        _CONTEXTS,
+        "may be repeated (default: Keras's that are here); of the litert- ones, of files, forward "
+        "passes of one image are timed",
+        several=True,
     )
+    add_number(command, "--batch-size", "may be repeated (default: 8)", several=True)
+    add_choice(command, "--precision", OF_NETWORKS, "may be repeated (float32)", several=True)
+    formats = "of the layers; may be repeated (channels_last)"
+    add_choice(command, "--data-format", DATA_FORMATS, formats, several=True)
+    add_number(command, "--image-size", "may be repeated (default: the network's)", several=True)
     _add_threads_and_output(command)
-    command = kinds.add_parser(
+    command = add_kind(
+        kinds,
         "layers",
-        help="the same in LiteRT: lowerings --context litert-float32 --context litert-int8",
-        description="`benchmark lowerings` in LiteRT: times every distinct grouped layer of "
-        "networks alone, in a TFLite file of its own. The fastest lowering has an asterisk: it is "
-        "what `export --lowering tuned` takes.",
+        _layers,
+        "the same in LiteRT: lowerings --context litert-float32 --context litert-int8",
     )
     _add_networks(command)
-    command.add_argument(
-        "--precision",
-        action="append",
-        choices=("float32", "int8"),
-        help="may be repeated (default: both)",
-    )
+    add_choice(command, "--precision", OF_FILES, "may be repeated (default: both)", several=True)
     _add_threads_and_output(command)
-    command.set_defaults(run=_layers, batch_size=None, data_format=None, image_size=None)
-    command = kinds.add_parser(
-        "accelerator",
-        help="all that says which lowerings a GPU should get; hours",
-        description="Times a network's grouped convolutions alone by each lowering, pass by pass, "
-        "and train steps and forward passes of whole networks with the groups as they stand, "
-        "split and packed; in every combination of batch size, type and data format; compiled by "
-        "XLA, on Keras's backend (KERAS_BACKEND=jax where TensorFlow sees no GPU). An interrupted "
-        "run goes on if given the same folder.",
+    command.set_defaults(batch_size=None, data_format=None, image_size=None)
+    command = add_kind(
+        kinds, "accelerator", _accelerator, "all that says which lowerings a GPU should get; hours"
     )
-    command.add_argument("model", help="name of a network, such as resnet50")
+    add_model(command)
     add_root(command, None, "may be repeated (default: 16 and 64)", action="append")
-    command.add_argument("--image-size", type=int, metavar="PIXELS")
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        action="append",
-        metavar="N",
-        help="may be repeated (default: 1, 32 and 256)",
-    )
-    command.add_argument(
-        "--precision",
-        action="append",
-        choices=_PRECISIONS,
-        help="may be repeated (default: float32, as the device computes it, and bfloat16)",
-    )
-    command.add_argument(
-        "--data-format",
-        action="append",
-        choices=_DATA_FORMATS,
-        help="may be repeated (default: both)",
-    )
-    command.add_argument(
-        "--kind",
-        action="append",
-        choices=("train", "forward"),
-        help="of whole networks' steps; may be repeated (default: both)",
-    )
-    command.add_argument("--rounds", type=int, default=10, metavar="N", help="turns of each")
+    add_number(command, "--image-size")
+    add_number(command, "--batch-size", "may be repeated (default: 1, 32 and 256)", several=True)
+    types = "may be repeated (default: float32, as the device computes it, and bfloat16)"
+    add_choice(command, "--precision", OF_NETWORKS, types, several=True)
+    both = "may be repeated (default: both)"
+    add_choice(command, "--data-format", DATA_FORMATS, both, several=True)
+    add_choice(command, "--kind", _KINDS, f"of whole networks' steps; {both}", several=True)
+    add_rounds(command, "turns of each")
     command.add_argument("-o", "--output", required=True, metavar="FOLDER")
-    command.set_defaults(run=_accelerator)
 
 
 def _add_networks(command) -> None:
@@ -159,48 +116,24 @@ def _add_networks(command) -> None:
 
 
 def _add_threads_and_output(command) -> None:
-    command.add_argument("--threads", type=int, default=1, metavar="N", help="of LiteRT")
-    command.add_argument(
-        "--rounds",
-        type=int,
-        default=10,
-        metavar="N",
-        help="turns of each, of two timed calls, five in LiteRT (default: %(default)s)",
-    )
+    add_number(command, "--threads", "of LiteRT", 1)
+    add_rounds(command, f"turns of each, of two timed calls, five in LiteRT {DEFAULT}")
     add_format(command)
-    command.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="write the measurements as JSON as well, in the form that lowerings are chosen from",
-    )
-    command.set_defaults(run=_lowerings)
-
-
-def _add_grid(command) -> None:
-    command.add_argument(
-        "--context",
-        action="append",
-        choices=_CONTEXTS,
-        help="may be repeated (default: Keras's that are here); of the litert- ones, of files, "
-        "forward passes of one image are timed",
-    )
-    command.add_argument(
-        "--batch-size", type=int, action="append", metavar="N", help="may be repeated (default: 8)"
-    )
-    command.add_argument(
-        "--precision", action="append", choices=_PRECISIONS, help="may be repeated (float32)"
-    )
-    command.add_argument(
-        "--data-format",
-        action="append",
-        choices=_DATA_FORMATS,
-        help="of the layers; may be repeated (channels_last)",
+    add_output(
+        command,
+        "write the measurements as JSON as well, in the form that lowerings are chosen from",
     )
 
 
 def _steps(arguments: argparse.Namespace) -> int:
+    """Times train steps (SGD with momentum) or forward passes of a network of random weights,
+    dense and with several filter groups, of stock Keras layers and of ours, in turns; on Keras's
+    backend, TensorFlow or JAX. Beside them stand the ratio of multiply-accumulates, the
+    proportional bound (our dense network without its spatial convolutions, and of these the dense
+    time divided by the groups), and how much of the rate of a large matrix product each reaches.
+    """
     from keras_roots.benchmark import steps
+    from keras_roots.benchmark.measured import write_csv
     from keras_roots.cli.models import check_factory_options
     from keras_roots.timing.measure import conditions, describe
 
@@ -213,54 +146,43 @@ def _steps(arguments: argparse.Namespace) -> int:
     run = steps.steps(
         arguments.model,
         arguments.root or [16],
-        kind=arguments.kind,
-        xla=arguments.xla,
         options=options,
-        image_size=arguments.image_size,
-        batch_size=arguments.batch_size,
-        dtype=arguments.precision,
         stock_roots=stock_roots,
-        lowering_of_all=arguments.lowering,
         bound=not arguments.no_bound,
-        rounds=arguments.rounds,
         report=to_stderr,
+        **given(
+            arguments,
+            *("kind", "xla", "image_size", "batch_size", "rounds"),
+            dtype="precision",
+            lowering_of_all="lowering",
+        ),
     )
     record = conditions(rounds=arguments.rounds)
-    print(formatted(steps.table(run), arguments.format))
-    if arguments.format != "csv":
-        without = ", ".join(f"{t * 1e3:.1f} ms ({form})" for form, t in run.without_spatial.items())
-        if without:
-            print(f"\nDense without spatial convolutions: {without}")
-        print(f"\nA large matrix product: {run.macs_per_second / 1e9:.1f} G MACs/s")
-        print(f"\n{describe({**steps.describe(run), **record})}")
+    where = describe({**run.described(), **record})
+    print_parts(arguments.format, steps.table(run), *run.notes(), where)
     if arguments.output is not None:
-        steps.write_csv(arguments.output, run, record)
+        write_csv(arguments.output, [run], record)
         to_stderr(f"keras-roots: the figures are in {arguments.output}")
     return 0
 
 
 def _lowerings(arguments: argparse.Namespace) -> int:
+    """Times the forward pass and the gradients of every distinct convolution of networks alone, by
+    each of its lowerings and beside its dense twin; in turns, on Keras's backend, TensorFlow
+    (compiled by XLA and not) or JAX, or in LiteRT. The fastest has an asterisk.
+    """
     from keras_roots.benchmark import lowerings
     from keras_roots.models import network
-    from keras_roots.timing.measure import conditions, describe
 
     require_outputs(arguments.output)
     for name in arguments.model:
         network(name)  # Raises if it is unknown.
     results = lowerings.lowerings(
         _built(arguments),
-        contexts=arguments.context,
-        batches=arguments.batch_size or [8],
-        dtypes=arguments.precision or ["float32"],
-        data_formats=arguments.data_format or ["channels_last"],
-        threads=arguments.threads,
-        rounds=arguments.rounds,
         report=to_stderr,
+        **given(arguments, "threads", "rounds", contexts="context", **_GRID),
     )
-    print(formatted(lowerings.table(results), arguments.format))
-    if arguments.format != "csv":
-        record = conditions(threads=arguments.threads, rounds=arguments.rounds)
-        print(f"\n{describe(record)}")
+    print_measured(arguments, lowerings.table(results), "threads", "rounds")
     if arguments.output is not None:
         lowerings.measurements(results).write(arguments.output)
         to_stderr(f"keras-roots: the measurements are in {arguments.output}")
@@ -268,8 +190,12 @@ def _lowerings(arguments: argparse.Namespace) -> int:
 
 
 def _layers(arguments: argparse.Namespace) -> int:
+    """`benchmark lowerings` in LiteRT: times every distinct grouped layer of networks alone, in a
+    TFLite file of its own. The fastest lowering has an asterisk: it is what `export --lowering
+    tuned` takes.
+    """
     precisions, arguments.precision = arguments.precision, None
-    arguments.context = [f"litert-{each}" for each in precisions or ("float32", "int8")]
+    arguments.context = [f"litert-{each}" for each in precisions or OF_FILES]
     return _lowerings(arguments)
 
 
@@ -292,6 +218,12 @@ def _built(arguments: argparse.Namespace) -> list:
 
 
 def _accelerator(arguments: argparse.Namespace) -> int:
+    """Times a network's grouped convolutions alone by each lowering, pass by pass, and train steps
+    and forward passes of whole networks with the groups as they stand, split and packed; in every
+    combination of batch size, type and data format; compiled by XLA, on Keras's backend
+    (KERAS_BACKEND=jax where TensorFlow sees no GPU). An interrupted run goes on if given the same
+    folder.
+    """
     from keras_roots.benchmark import accelerator
     from keras_roots.models import network
     from keras_roots.reporting import results_folder
@@ -302,13 +234,8 @@ def _accelerator(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.root or [16, 64],
         folder,
-        batches=arguments.batch_size or (1, 32, 256),
-        dtypes=arguments.precision or ("float32", "bfloat16"),
-        data_formats=arguments.data_format or _DATA_FORMATS,
-        kinds=arguments.kind or ("train", "forward"),
-        image_size=arguments.image_size,
-        rounds=arguments.rounds,
         report=to_stderr,
+        **given(arguments, "image_size", "rounds", kinds="kind", **_GRID),
     ):
         print(f"{what}: {path}", flush=True)
     return 0

@@ -21,8 +21,8 @@ def test_each_way_is_timed_and_set_beside_training(capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--rounds", "0"], "Expected batch_size and rounds of 1 or more"),
-        (["--batch-size", "0"], "Expected batch_size and rounds of 1 or more"),
+        (["--rounds", "0"], "rounds of 1 or more"),
+        (["--batch-size", "0"], "of 1 or more"),
         (["--image-size", "-1"], "-1"),
     ],
 )

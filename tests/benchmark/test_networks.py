@@ -15,7 +15,7 @@ import pytest
 import keras_roots
 from keras_roots.benchmark import artifacts, networks, records, workers
 from keras_roots.benchmark.networks_plan import plan
-from keras_roots.benchmark.workers import Specification, started
+from keras_roots.benchmark.workers import started
 from keras_roots.cli import main
 from keras_roots.export import export_tflite
 from tests.measured_networks import results
@@ -51,29 +51,22 @@ def children():
     return {int(process) for each in listed for process in each.read_text().split()}
 
 
-def specification(files, tmp_path, **changes):
-    found = Specification(
-        runtime="litert",
-        device="cpu",
-        threads=1,
-        batch=1,
-        artifact=files[1],
-        images=files["images"],
-        outputs=str(tmp_path / "outputs.npy"),
-    )
-    return dataclasses.replace(found, **changes)
+def worker(files, tmp_path, artifact=None, batch=1):
+    session = records.Session("files", "litert", "cpu", "float32", 1, batch)
+    artifact = artifacts.Artifact(artifact or files[batch], files["images"], None)
+    return started("a candidate", session, artifact, tmp_path / "outputs.npy")
 
 
 def test_a_worker(files, tmp_path):
     before = children()
-    with started("a", specification(files, tmp_path, artifact=files[2], batch=2)) as worker:
+    with worker(files, tmp_path, batch=2) as ready:
         assert children() > before
-        assert worker.load_s > 0
-        assert worker.compile_s > 0
-        seconds = worker.run(5)
+        assert ready.load_s > 0
+        assert ready.compile_s > 0
+        seconds = ready.run(5)
         assert len(seconds) == 5
         assert min(seconds) > 0
-        assert worker.end() >= 0
+        assert ready.end() >= 0
     assert children() == before
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), files["expected"], rtol=1e-4)
 
@@ -90,10 +83,9 @@ print([name for name in ("tensorflow", "keras", "keras_roots", "jax") if name in
 
 def test_a_worker_that_cannot_start(files, tmp_path):
     before = children()
-    missing = specification(files, tmp_path, artifact=str(tmp_path / "missing.tflite"))
     with (
         pytest.raises(RuntimeError, match=r"times a candidate died: .*missing\.tflite"),
-        started("a candidate", missing),
+        worker(files, tmp_path, str(tmp_path / "missing.tflite")),
     ):
         pass
     assert children() == before
@@ -101,12 +93,12 @@ def test_a_worker_that_cannot_start(files, tmp_path):
 
 def test_a_worker_that_dies_between_two_turns(files, tmp_path):
     before = children()
-    with started("a candidate", specification(files, tmp_path)) as worker:
-        worker.run(1)
+    with worker(files, tmp_path) as ready:
+        ready.run(1)
         (process,) = children() - before
         os.kill(process, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="times a candidate died: exit code -9"):
-            worker.run(1)
+            ready.run(1)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +223,10 @@ def test_the_command_on_files(files, tmp_path, capsys, monkeypatch):
         ),
         (["nin", "--threads", "0"], "threads of 1 or more. Received: 0"),
         (["nin", "--threads", "100000"], "the cores here. Received: 100000"),
-        (["nin", "--batch", "0"], "batch of 1 or more. Received: 0"),
+        (["nin", "--batch", "0"], "batches of 1 or more. Received: 0"),
         (["nin", "--rounds", "0"], "rounds of 1 or more. Received: 0"),
-        (["nin", "--per-turn", "0"], "inferences of a turn of 1 or more"),
-        (["nin", "--image-size", "0"], "image size of 1 or more"),
+        (["nin", "--per-turn", "0"], "per_turn of 1 or more"),
+        (["nin", "--image-size", "0"], "image_size of 1 or more"),
         (["nin", "--image-size", "2"], "8x8 pixels or more"),
         (["nin", "--device", "tpu"], "device as one of: cpu, gpu"),
         (["nin", "--device", "gpu"], "a GPU that litert runs on"),
@@ -264,14 +256,6 @@ def test_a_mistake_is_one_line_before_anything_runs(
     assert error.startswith("keras-roots: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", ["networks", "compare", "figure"])
-def test_help(command, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["benchmark", command, "--help"])
-    assert exit_.value.code == 0
-    assert "benchmark networks" in capsys.readouterr().out
 
 
 def test_files_and_folders_that_are_wrong(files, capsys, tmp_path, monkeypatch):

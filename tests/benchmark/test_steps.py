@@ -5,9 +5,10 @@ import csv
 import pytest
 
 import keras_roots
-from keras_roots.benchmark import accelerator, lowerings, steps
+from keras_roots.benchmark import accelerator, lowerings, measured, steps
 from keras_roots.layers import GroupedConv2D
-from keras_roots.lowering import choice, measured
+from keras_roots.lowering import choice
+from keras_roots.lowering.measured import read
 from keras_roots.lowering.passes import DIRECTIONS
 from keras_roots.timing.measure import Timings
 from keras_roots.topology import root
@@ -64,7 +65,7 @@ def test_steps_of_all_forms(kind, xla, tmp_path):
     header, *rows = [steps.table(run).header, *steps.table(run).rows]
     assert [row[0] for row in rows] == ["dense", "root-8"]
     assert all(len(row) == len(header) for row in rows)
-    steps.write_csv(tmp_path / "steps.csv", run, {"cores": 2})
+    measured.write_csv(tmp_path / "steps.csv", [run], {"cores": 2})
     with (tmp_path / "steps.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [(row["topology"], row["form"]) for row in written] == [
@@ -90,8 +91,8 @@ def test_steps_with_their_bound_and_one_lowering_for_all():
     ("arguments", "message"),
     [
         ({"kind": "backward"}, "kind as one of: train, forward"),
-        ({"rounds": 0}, "batch_size and rounds of 1 or more"),
-        ({"batch_size": 0}, "batch_size and rounds of 1 or more"),
+        ({"rounds": 0}, "rounds of 1 or more"),
+        ({"batch_size": 0}, "batch_size of 1 or more"),
         ({"lowering_of_all": "fast"}, "Expected lowering="),
     ],
 )
@@ -111,8 +112,8 @@ def test_lowerings_of_each_pass_become_measurements(tmp_path):
         assert list(each.timings) == ["nothing", *names, "dense"]
         assert list(each.measurement.milliseconds) == names
     lowerings.measurements(results).write(tmp_path / "measured.json")
-    read = measured.read(tmp_path / "measured.json")
-    assert len(read.rows) == len(results)
+    written = read(tmp_path / "measured.json")
+    assert len(written.rows) == len(results)
     table = lowerings.table(results)
     assert sum("*" in row[5] for row in table.rows) == len(results)
 
@@ -121,8 +122,8 @@ def test_lowerings_of_each_pass_become_measurements(tmp_path):
     ("arguments", "message"),
     [
         ({"contexts": ["accelerator"]}, "This machine has the contexts tensorflow-cpu, xla-cpu"),
-        ({"rounds": 0}, "rounds, threads and batch sizes of 1 or more"),
-        ({"batches": [0]}, "rounds, threads and batch sizes of 1 or more"),
+        ({"rounds": 0}, "rounds of 1 or more"),
+        ({"batches": [0]}, "batches of 1 or more"),
     ],
 )
 def test_bad_arguments_of_lowerings(arguments, message):
@@ -180,4 +181,4 @@ def test_all_of_it_on_jax_without_tensorflow(tmp_path):
         files = sorted(path.name for path in tmp_path.iterdir())
         assert len(files) == 2 + 2 * len(accelerator.LOWERINGS)
     assert printed == ""
-    assert {row.batch for row in measured.read(tmp_path / "layers.json").rows} == {2}
+    assert {row.batch for row in read(tmp_path / "layers.json").rows} == {2}
