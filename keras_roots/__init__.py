@@ -32,11 +32,13 @@ from keras_roots.models import (
     list_models,
 )
 from keras_roots.rootify import Plan, plan, rootify
-from keras_roots.surgery import auxiliary_heads
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.surgery.convolutions import explain
-from keras_roots.surgery.stock import to_stock
-from keras_roots.surgery.transfer import transfer_weights
+from keras_roots.surgery import (
+    auxiliary_heads,
+    explain,
+    to_stock,
+    transfer_weights,
+    without_auxiliary_heads,
+)
 from keras_roots.topology import Topology, column, root, tree
 
 if TYPE_CHECKING:  # `__getattr__` loads them.

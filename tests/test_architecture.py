@@ -1,6 +1,7 @@
 """The rooms of the package, and who may import from whom."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,4 +50,25 @@ def test_imports_go_to_lower_floors_only(room):
         for imported, where in imports(path)
         if imported not in below
     ]
+    assert not wrong
+
+
+# What others use of these, their `__init__` lists. Of those above, it lists what users use.
+LISTED = FLOORS[2 : FLOORS.index("classify") + 1]
+
+
+@pytest.mark.parametrize("room", [room for room in LISTED if room not in ("training", "export")])
+def test_a_room_is_used_by_the_names_that_it_lists(room):
+    listed = importlib.import_module(f"keras_roots.{room}").__all__
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        if room in path.relative_to(PACKAGE).parts or path == PACKAGE / "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(
+                f"keras_roots.{room}."
+            ):
+                names = {alias.name for alias in node.names} - set(listed)
+                if names or node.module != f"keras_roots.{room}":
+                    wrong.append(f"{path.relative_to(PACKAGE)}, line {node.lineno}")
     assert not wrong

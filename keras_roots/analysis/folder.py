@@ -13,7 +13,7 @@ from keras_roots.analysis.results import Analysis, correlation_table, covariance
 from keras_roots.cost import Cost, cost
 from keras_roots.cost import report as cost_report
 from keras_roots.reporting import replacing, silent
-from keras_roots.timing.measure import describe
+from keras_roots.timing import describe
 
 FIGURES = ("png", "pdf", "svg")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from keras_roots.benchmark import lowerings, measured, steps
 from keras_roots.benchmark.measured import configured, sized
-from keras_roots.lowering.choice import PACKED
+from keras_roots.lowering import PACKED
 from keras_roots.models import build
 from keras_roots.reporting import silent, write_text
-from keras_roots.timing.measure import conditions
+from keras_roots.timing import conditions
 from keras_roots.topology import RootLike
 
 LOWERINGS = ("native", "split", PACKED)

@@ -10,7 +10,7 @@ import keras
 from keras_roots.benchmark.measured import require_positive
 from keras_roots.models import build
 from keras_roots.reporting import silent
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing import Timings, interleaved
 from keras_roots.topology import RootLike
 
 

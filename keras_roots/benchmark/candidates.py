@@ -15,7 +15,7 @@ from keras_roots.benchmark.records import FILES
 from keras_roots.cost import cost
 from keras_roots.models import build, network
 from keras_roots.requirements import require_extras
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 from keras_roots.topology import RootLike, Topology
 
 RANDOM = "random"

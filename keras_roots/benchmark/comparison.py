@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_roots.benchmark.records import Record, Results
 from keras_roots.reporting import Table, numbers
-from keras_roots.timing.ratios import NOISY, WIDEST, Ratio, ratio_of_medians
+from keras_roots.timing import NOISY, WIDEST, Ratio, ratio_of_medians
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from keras_roots.reporting import (
     write_text,
 )
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.timing.measure import Timings, conditions, describe
+from keras_roots.timing import Timings, conditions, describe
 from keras_roots.topology import Topology, as_topology
 
 _IMAGES_TO_VERIFY = 100

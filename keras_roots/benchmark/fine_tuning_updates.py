@@ -21,7 +21,7 @@ from keras_roots.compression.selection import DEFAULT, compressed
 from keras_roots.data import input_pipeline
 from keras_roots.models import build
 from keras_roots.reporting import Table, silent
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing import Timings, interleaved
 from keras_roots.topology import RootLike
 from keras_roots.training import optimization
 from keras_roots.training.steps import Steps

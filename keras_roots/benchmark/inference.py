@@ -34,10 +34,10 @@ from keras_roots.export.convert import Precision, check_precision, convert_stock
 from keras_roots.export.flatbuffer import operators
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import export_tflite
-from keras_roots.lowering.layer_shape import LayerShape
+from keras_roots.lowering import LayerShape
 from keras_roots.models import build
 from keras_roots.reporting import Table, silent
-from keras_roots.surgery.stock import to_stock
+from keras_roots.surgery import to_stock
 from keras_roots.topology import RootLike, Topology, as_topology
 
 _PRODUCT = 1024

@@ -13,7 +13,7 @@ from pathlib import Path
 from keras_roots.data import images, input_pipeline, sources
 from keras_roots.reporting import Table, numbers, silent
 from keras_roots.requirements import require_tensorflow
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing import Timings, interleaved
 from keras_roots.training.config import Config
 
 AUGMENTATIONS = ("paper", "full")

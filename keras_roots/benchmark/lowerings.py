@@ -12,13 +12,10 @@ import keras
 import numpy as np
 
 from keras_roots.benchmark.measured import require_litert, require_positive
-from keras_roots.lowering import choice, passes, ways
-from keras_roots.lowering.contexts import MOST
-from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.lowering.measured import Measurement, Measurements
+from keras_roots.lowering import MOST, LayerShape, Measurement, Measurements, choice, passes, ways
 from keras_roots.reporting import Table, silent
 from keras_roots.surgery import convolutions
-from keras_roots.timing.measure import Timings, conditions, interleaved
+from keras_roots.timing import Timings, conditions, interleaved
 
 LITERT = ("litert-float32", "litert-int8")
 _NOTHING, _DENSE = "nothing", "dense"

@@ -16,10 +16,10 @@ import numpy as np
 
 from keras_roots import reporting
 from keras_roots.export import calibration as photographs
-from keras_roots.models.application import shape_of_size
+from keras_roots.models import shape_of_size
 from keras_roots.reporting import Table
 from keras_roots.requirements import require_extras, require_tensorflow
-from keras_roots.timing.measure import Timings
+from keras_roots.timing import Timings
 from keras_roots.topology import RootLike, Topology, as_topology
 
 DENSE = as_topology(1)

@@ -23,8 +23,7 @@ from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
 from keras_roots.benchmark.workers import Worker, started
 from keras_roots.reporting import silent
-from keras_roots.timing.machine import busy_cores, load_average
-from keras_roots.timing.measure import turns
+from keras_roots.timing import busy_cores, load_average, turns
 
 
 def resumed(plan: Plan, path: str | os.PathLike) -> Results:

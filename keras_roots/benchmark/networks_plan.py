@@ -14,8 +14,7 @@ from keras_roots.benchmark.candidates import Candidate
 from keras_roots.benchmark.measured import require_one_of, require_positive
 from keras_roots.benchmark.records import FILES, Session
 from keras_roots.export import calibration as photographs
-from keras_roots.timing.machine import gpu_name, hardware, sees_gpu
-from keras_roots.timing.measure import conditions, cores_allowed
+from keras_roots.timing import conditions, cores_allowed, gpu_name, hardware, sees_gpu
 from keras_roots.topology import RootLike
 
 DEVICES = ("cpu", "gpu")

@@ -7,7 +7,7 @@ from keras_roots.benchmark.measured import Column, of_columns
 from keras_roots.benchmark.records import QUIET, Record, Results, names
 from keras_roots.paper import results as paper_results
 from keras_roots.reporting import Table, numbers
-from keras_roots.timing.ratios import FEWEST_ROUNDS, NOISY, WIDEST
+from keras_roots.timing import FEWEST_ROUNDS, NOISY, WIDEST
 
 NOT_MEASURED = "not measured"
 

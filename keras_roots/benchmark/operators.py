@@ -14,7 +14,7 @@ from keras_roots.export.flatbuffer import operators
 from keras_roots.export.interpreter import make_interpreter
 from keras_roots.reporting import Table, silent
 from keras_roots.requirements import require_extras
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing import Timings, interleaved
 
 
 @dataclasses.dataclass(frozen=True)

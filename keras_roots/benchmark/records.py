@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_roots import reporting
 from keras_roots.benchmark.measured import require_file
-from keras_roots.timing.ratios import Ratio, ratio_of_medians
+from keras_roots.timing import Ratio, ratio_of_medians
 
 FORMAT = 1
 FILES = "files"

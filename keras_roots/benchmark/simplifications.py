@@ -12,8 +12,8 @@ from keras_roots.export.exportable import exportable
 from keras_roots.export.inference_graph import inference_graph
 from keras_roots.export.tflite import convert_graph
 from keras_roots.reporting import Table, silent
-from keras_roots.surgery.stock import to_stock
-from keras_roots.timing.measure import Timings
+from keras_roots.surgery import to_stock
+from keras_roots.timing import Timings
 
 _STEPS = {
     "normalisation folded": simplify.fold_normalization,

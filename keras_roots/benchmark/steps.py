@@ -31,13 +31,11 @@ from keras_roots.benchmark.measured import (
     with_dense,
 )
 from keras_roots.cost import cost
-from keras_roots.layers import GroupedConv2D
-from keras_roots.layers.optimizers import SGD
+from keras_roots.layers import SGD, GroupedConv2D
 from keras_roots.models import build
 from keras_roots.reporting import Table, silent
-from keras_roots.surgery.clone import clone, copy_state
-from keras_roots.surgery.stock import to_stock
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.surgery import clone, copy_state, to_stock
+from keras_roots.timing import Timings, interleaved
 from keras_roots.topology import RootLike, Topology, as_topology
 
 KINDS = ("train", "forward")

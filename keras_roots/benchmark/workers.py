@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from keras_roots.benchmark.artifacts import Artifact
 from keras_roots.benchmark.records import Session
-from keras_roots.timing.machine import environment_of
+from keras_roots.timing import environment_of
 
 _PROGRAM = Path(__file__).with_name("worker.py")
 WARMUP = 3  # Untimed inferences after the first.

@@ -16,7 +16,7 @@ import numpy as np
 from keras_roots.classify.tflite_classifier import TFLiteClassifier, no_classifier
 from keras_roots.data import check_preprocessing, checked_resize, preprocessed
 from keras_roots.requirements import require_tensorflow
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 
 _TOLERANCE = 0.01  # Of a sum of probabilities: float16 and int8 round them.
 

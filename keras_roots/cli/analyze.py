@@ -63,7 +63,7 @@ def _analyze(arguments: argparse.Namespace) -> None:
     from keras_roots.analysis.results import correlation_table, covariance_table
     from keras_roots.reporting import refuse_contents, require_writable, results_folder
     from keras_roots.requirements import require_extras
-    from keras_roots.timing.measure import conditions
+    from keras_roots.timing import conditions
 
     refuse_contents(arguments.output, overwrite=arguments.overwrite)
     require_writable(arguments.output)

@@ -125,7 +125,7 @@ def _fine_tuning(arguments: argparse.Namespace) -> int:
     wrappers; and the last with tf-keras's own grouped convolutions.
     """
     from keras_roots.benchmark import fine_tuning_updates
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing import conditions, describe
 
     found = fine_tuning_updates.updates(
         arguments.model,
@@ -146,7 +146,7 @@ def _build(arguments: argparse.Namespace) -> int:
     """
     from keras_roots.benchmark.building import building
     from keras_roots.reporting import Table, numbers
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing import conditions, describe
 
     named = given(arguments, "model", "root", "reference", "rounds")
     results = building(**named, report=to_stderr)
@@ -176,7 +176,7 @@ def _inference(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.measured import write_csv
     from keras_roots.cli.models import check_factory_options
     from keras_roots.reporting import Table, numbers
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing import conditions, describe
 
     require_outputs(arguments.output)
     options = dict(arguments.set)

@@ -109,7 +109,7 @@ def _networks(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark.networks_plan import plan
     from keras_roots.cli.models import check_factory_options, load
     from keras_roots.reporting import Table
-    from keras_roots.timing.measure import describe
+    from keras_roots.timing import describe
 
     require_outputs(arguments.output, arguments.csv, plot=arguments.plot)
     names = [model for model in arguments.model if Path(model).suffix not in (".keras", ".tflite")]

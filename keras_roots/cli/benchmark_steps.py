@@ -135,7 +135,7 @@ def _steps(arguments: argparse.Namespace) -> int:
     from keras_roots.benchmark import steps
     from keras_roots.benchmark.measured import write_csv
     from keras_roots.cli.models import check_factory_options
-    from keras_roots.timing.measure import conditions, describe
+    from keras_roots.timing import conditions, describe
 
     require_outputs(arguments.output)
     options = dict(arguments.set)

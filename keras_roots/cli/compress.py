@@ -116,8 +116,7 @@ def _add_data(command) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    from keras_roots.classify import evaluation
-    from keras_roots.classify.classifier import Classifier
+    from keras_roots.classify import Classifier, evaluation
     from keras_roots.cli.models import load
     from keras_roots.compression import job, legacy
     from keras_roots.compression.fine_tuning import FineTuning

@@ -226,7 +226,7 @@ def _images(arguments: argparse.Namespace, model, preprocessing):
     """Inputs to verify with, and those to calibrate with or None."""
     from keras_roots.export import calibration, example_inputs
     from keras_roots.export.exportable import require_exportable
-    from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+    from keras_roots.surgery import without_auxiliary_heads
 
     model = without_auxiliary_heads(model)
     require_exportable(model)

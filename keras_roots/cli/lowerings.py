@@ -28,7 +28,7 @@ def add(commands) -> None:
 def _lowerings(arguments: argparse.Namespace) -> None:
     from keras_roots.cli.models import one
     from keras_roots.lowering import report
-    from keras_roots.surgery.convolutions import explain
+    from keras_roots.surgery import explain
 
     explanations = explain(one(arguments), arguments.context)
     if not explanations:

@@ -58,7 +58,7 @@ def _refuse(arguments: argparse.Namespace, *names: str) -> None:
 
 def factory_options(arguments: argparse.Namespace) -> dict[str, object]:
     """What the factory of a network by name is given, checked."""
-    from keras_roots.models.application import shape_of_size
+    from keras_roots.models import shape_of_size
 
     if Path(arguments.model).suffix in (".h5", ".hdf5", ".pb", ".tflite", ".onnx", ".pt"):
         raise ValueError(
@@ -122,7 +122,7 @@ def check_factory_options(model: str, options: dict) -> None:
 
 def classifier(arguments: argparse.Namespace):
     """The classifier of a command with `options.add_classifier`."""
-    from keras_roots.classify.classifier import Classifier
+    from keras_roots.classify import Classifier
 
     path, settings = arguments.model, taken(arguments, "preprocessing", "image_size")
     return Classifier(path if path.endswith(".tflite") else load(path), **settings)

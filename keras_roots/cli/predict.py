@@ -28,7 +28,7 @@ def add(commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from keras_roots.classify.prediction import predict
+    from keras_roots.classify import predict
     from keras_roots.cli.models import class_names, classifier
 
     model = classifier(arguments)

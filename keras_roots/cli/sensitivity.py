@@ -75,8 +75,7 @@ def _list_of(kind: Callable) -> Callable[[str], tuple]:
 
 
 def _sensitivity(arguments: argparse.Namespace) -> None:
-    from keras_roots.classify import evaluation
-    from keras_roots.classify.classifier import Classifier
+    from keras_roots.classify import Classifier, evaluation
     from keras_roots.cli.models import class_names, load
     from keras_roots.compression import sensitivity
     from keras_roots.compression.sensitivity_results import LEVEL, UNCERTAIN

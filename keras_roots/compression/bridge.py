@@ -21,10 +21,14 @@ from keras_roots.compression.kept import Recipe, kept, kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.export.exportable import require_exportable
 from keras_roots.layers import normalization
+from keras_roots.surgery import (
+    clone,
+    copy_state,
+    plain_copy,
+    softmax_at_end,
+    without_auxiliary_heads,
+)
 from keras_roots.surgery import graph as graphs
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.surgery.clone import clone, copy_state, plain_copy
-from keras_roots.surgery.logits import softmax_at_end
 
 _POOLING = ("pool_size", "strides", "padding", "data_format")
 _CONVOLUTION = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "use_bias")

@@ -15,10 +15,14 @@ from keras_roots.compression import resumable
 from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.reporting import silent
 from keras_roots.requirements import require_tensorflow
+from keras_roots.surgery import (
+    clone,
+    copy_state,
+    copy_with_logits,
+    plain_copy,
+    without_auxiliary_heads,
+)
 from keras_roots.surgery import graph as graphs
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.surgery.clone import clone, copy_state, plain_copy
-from keras_roots.surgery.logits import copy_with_logits
 from keras_roots.training import optimization
 from keras_roots.training.config import replaced
 from keras_roots.training.steps import inputs_and_targets, summed

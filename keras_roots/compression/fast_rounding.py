@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from keras_roots.surgery.temporarily import replaced
+from keras_roots.surgery import replaced
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from keras_roots.data import (
     sources,
 )
 from keras_roots.reporting import silent
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 from keras_roots.training.config import Config, replaced
 from keras_roots.training.data import open_source
 from keras_roots.training.steps import inputs_and_targets, summed

@@ -18,8 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.classify import intervals
-from keras_roots.classify.tflite_classifier import TFLiteClassifier
+from keras_roots.classify import TFLiteClassifier, intervals
 from keras_roots.compression import distillation, legacy, settings
 from keras_roots.compression.clustering import cluster
 from keras_roots.compression.fine_tuning import FineTuning
@@ -48,9 +47,8 @@ from keras_roots.export import export_tflite, interpreter
 from keras_roots.export.operator_check import delegation
 from keras_roots.reporting import replacing
 from keras_roots.requirements import require_extras
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.surgery.clone import clone, copy_state, plain_copy
-from keras_roots.timing.measure import conditions
+from keras_roots.surgery import clone, copy_state, plain_copy, without_auxiliary_heads
+from keras_roots.timing import conditions
 from keras_roots.training.workdir import alone
 
 _CALIBRATION_IMAGES = 500

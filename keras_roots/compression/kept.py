@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from keras_roots.compression.legacy import libraries
-from keras_roots.surgery.clone import copy_state, plain_copy
+from keras_roots.surgery import copy_state, plain_copy
 
 
 class Recipe:

@@ -12,8 +12,7 @@ from keras_roots.classify import intervals
 from keras_roots.compression.recipe import FLOAT32, INT8, INT8_AFTER_QAT, QAT
 from keras_roots.compression.weights import Weights
 from keras_roots.reporting import Table, figures, numbers, write_csv, write_json, write_text
-from keras_roots.timing.measure import Timings, describe
-from keras_roots.timing.ratios import Ratio, ratio_of_medians
+from keras_roots.timing import Ratio, Timings, describe, ratio_of_medians
 
 _PER_TURN = 5  # Of `interpreter.latency`.
 _MARKERS = {FLOAT32: "s", INT8: "o", QAT: "^", INT8_AFTER_QAT: "v"}

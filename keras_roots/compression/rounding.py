@@ -19,8 +19,7 @@ from keras_roots.compression.fine_tuning import FineTuning
 from keras_roots.compression.kept import kept_class
 from keras_roots.compression.legacy import libraries
 from keras_roots.compression.preserved import Preserve, kept_of
-from keras_roots.surgery import graph
-from keras_roots.surgery.temporarily import replaced
+from keras_roots.surgery import graph, replaced
 
 # Images from which ranges begin; their mean over batches forgets a batch by this.
 _IMAGES_FOR_RANGES = 256

@@ -7,8 +7,7 @@ import keras
 
 from keras_roots.compression.bridge import Bridge
 from keras_roots.compression.legacy import libraries
-from keras_roots.surgery import graph
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import graph, without_auxiliary_heads
 
 DEFAULT = "default"
 _KINDS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.Dense)

@@ -19,8 +19,7 @@ import numpy as np
 from keras_roots.compression.sensitivity_results import Row, Sensitivity
 from keras_roots.reporting import Lines, silent
 from keras_roots.requirements import require_tensorflow
-from keras_roots.surgery import graph
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import graph, without_auxiliary_heads
 
 _BITS = (2, 8)
 

@@ -24,8 +24,7 @@ from typing import Any, Literal
 import keras
 
 from keras_roots.reporting import Table
-from keras_roots.surgery import graph
-from keras_roots.surgery.strides import Stride, output_strides, stride_text
+from keras_roots.surgery import Stride, graph, output_strides, stride_text
 
 Convention = Literal["plain", "paper"]
 _CONVENTIONS = ("plain", "paper")

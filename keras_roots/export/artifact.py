@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.lowering import report
-from keras_roots.lowering.report import Explanation
+from keras_roots.lowering import Explanation, report
 from keras_roots.reporting import Table
 
 # Largest difference to Keras, relative to its largest output: float32 summed in other orders;

@@ -8,12 +8,9 @@ import numpy as np
 from keras_roots.export.convert import Precision, convert
 from keras_roots.export.inference_graph import Convolution, InferenceGraph
 from keras_roots.export.interpreter import make_interpreter
-from keras_roots.lowering import choice, tuning
-from keras_roots.lowering.contexts import Choice
-from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.lowering.report import Explanation
+from keras_roots.lowering import Choice, Explanation, LayerShape, choice, tuning
 from keras_roots.reporting import silent
-from keras_roots.timing.measure import Timings, interleaved
+from keras_roots.timing import Timings, interleaved
 
 POLICIES = ("auto", "tuned", "native")
 

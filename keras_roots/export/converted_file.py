@@ -15,7 +15,7 @@ from keras_roots.export.exportable import Exportable
 from keras_roots.export.flatbuffer import operators, with_softmax
 from keras_roots.export.interpreter import interface_of, run_by_name
 from keras_roots.export.operator_check import delegation
-from keras_roots.lowering.report import Explanation
+from keras_roots.lowering import Explanation
 
 Interface = Literal["float32", "int8"]
 INTERFACES: tuple[Interface, ...] = ("float32", "int8")

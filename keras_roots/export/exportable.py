@@ -14,7 +14,7 @@ from keras_roots.export.preprocessing import Preprocessing, as_preprocessing
 from keras_roots.export.simplify import simplify
 from keras_roots.requirements import require_tensorflow
 from keras_roots.surgery import graph as graphs
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 
 Inputs = np.ndarray | Sequence[np.ndarray]
 

@@ -16,7 +16,7 @@ from keras_roots.export.inference_graph import InferenceGraph, inference_graph
 from keras_roots.export.simplify import simplify
 from keras_roots.lowering import choice
 from keras_roots.requirements import require_tensorflow
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 
 Target = Literal["cpu", "gpu"]
 TARGETS: tuple[Target, ...] = ("cpu", "gpu")

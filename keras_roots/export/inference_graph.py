@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.lowering import ways
-from keras_roots.lowering.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.lowering import LayerShape, Padding, same_padding, ways
 from keras_roots.surgery import graph
 
 

@@ -13,7 +13,7 @@ from keras_roots.cost import cost
 from keras_roots.data import default_resize
 from keras_roots.export.artifact import Comparison
 from keras_roots.export.exportable import Exportable
-from keras_roots.timing.measure import versions
+from keras_roots.timing import versions
 
 _FORMAT = 1
 _VALUES = {

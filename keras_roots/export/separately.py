@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_roots.timing.measure import environment_of_cpu
+from keras_roots.timing import environment_of_cpu
 
 _PROGRAMS = {"tensorflow": "run_savedmodel.py", "jax": "run_stablehlo.py"}
 

@@ -30,7 +30,7 @@ from keras_roots.export.inference_graph import (
     Step,
     Subsampling,
 )
-from keras_roots.layers.normalization import FusedBatchNormalization
+from keras_roots.layers import FusedBatchNormalization
 
 
 def simplify(graph: InferenceGraph) -> InferenceGraph:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import keras
 
 from keras_roots.layers.initializers import CompoundHeNormal
-from keras_roots.lowering import choice, passes, ways
-from keras_roots.lowering.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.lowering import LayerShape, Padding, choice, passes, same_padding, ways
 from keras_roots.topology import filter_groups
 
 

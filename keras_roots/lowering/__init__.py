@@ -12,6 +12,31 @@ says what each layer gets: it takes a model, so it stands in
 `keras_roots.surgery`, and the package puts it here.
 """
 
-from keras_roots.lowering.choice import forced, traced_for
+from keras_roots.lowering import choice, contexts, passes, report, tuning, ways
+from keras_roots.lowering.choice import PACKED, forced, traced_for
+from keras_roots.lowering.contexts import MOST, Choice
+from keras_roots.lowering.layer_shape import LayerShape, Padding, same_padding
+from keras_roots.lowering.measured import Measurement, Measurements
+from keras_roots.lowering.passes import DIRECTIONS
+from keras_roots.lowering.report import Explanation
 
-__all__ = ["forced", "traced_for"]
+__all__ = [
+    "DIRECTIONS",
+    "MOST",
+    "PACKED",
+    "Choice",
+    "Explanation",
+    "LayerShape",
+    "Measurement",
+    "Measurements",
+    "Padding",
+    "choice",
+    "contexts",
+    "forced",
+    "passes",
+    "report",
+    "same_padding",
+    "traced_for",
+    "tuning",
+    "ways",
+]

@@ -15,7 +15,7 @@ from typing import Any
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
 from keras_roots.reporting import replacing
-from keras_roots.timing.measure import Timings
+from keras_roots.timing import Timings
 
 _FORMAT = 2
 MEASURED = Path(__file__).with_name("measured.json")

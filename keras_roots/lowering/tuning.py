@@ -13,7 +13,7 @@ from keras_roots.lowering.contexts import CONTEXTS, Choice
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.measured import Measurement, Measurements
 from keras_roots.lowering.ways import Lowering
-from keras_roots.timing.measure import Timings, conditions
+from keras_roots.timing import Timings, conditions
 
 # Times the lowerings of a layer in turns.
 Timer = Callable[[LayerShape, Sequence[Lowering]], Mapping[str, Timings]]

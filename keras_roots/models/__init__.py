@@ -6,7 +6,7 @@ import keras
 
 from keras_roots.models import alexnet, googlenet, nin, resnet, vgg
 from keras_roots.models.alexnet import RootAlexNet
-from keras_roots.models.application import Factory, Network
+from keras_roots.models.application import Factory, Network, shape_of_size
 from keras_roots.models.googlenet import RootGoogLeNet
 from keras_roots.models.nin import RootNIN, RootNINImageNet
 from keras_roots.models.resnet import (
@@ -99,3 +99,27 @@ def _known(model: str) -> str:
     raise ValueError(
         f"Unknown model {model!r}.{hint} Expected one of: {', '.join(list_models())}"
     ) from None
+
+
+__all__ = [
+    "RootAlexNet",
+    "RootGoogLeNet",
+    "RootNIN",
+    "RootNINImageNet",
+    "RootResNet50",
+    "RootResNet50V2",
+    "RootResNet101",
+    "RootResNet101V2",
+    "RootResNet152",
+    "RootResNet152V2",
+    "RootResNet200",
+    "RootVGG11",
+    "RootVGG13",
+    "RootVGG16",
+    "RootVGG19",
+    "build",
+    "endpoints",
+    "list_models",
+    "network",
+    "shape_of_size",
+]

@@ -13,8 +13,7 @@ arXiv:1605.06489, compare it with the same network without groups
 
 import keras
 
-from keras_roots.layers import convolution
-from keras_roots.layers.normalization import LocalResponseNormalization
+from keras_roots.layers import LocalResponseNormalization, convolution
 from keras_roots.models.application import Network, Option, dense_classifier, factory
 
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_roots.layers.initializers import CompoundHeNormal
+from keras_roots.layers import CompoundHeNormal
 from keras_roots.surgery import convolutions
 from keras_roots.topology import IndivisibleError, RootLike, as_topology, working_degrees
 

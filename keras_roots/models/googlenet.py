@@ -22,9 +22,7 @@ classifiers are drawn by Keras's default (Glorot).
 
 import keras
 
-from keras_roots.layers import convolution
-from keras_roots.layers.initializers import CompoundHeNormal
-from keras_roots.layers.normalization import FusedBatchNormalization
+from keras_roots.layers import CompoundHeNormal, FusedBatchNormalization, convolution
 from keras_roots.models.application import Network, Option, factory
 
 # Filters of each inception module: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.

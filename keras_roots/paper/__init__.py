@@ -2,5 +2,16 @@
 
 from keras_roots.paper import results
 from keras_roots.paper.counts import Comparison, Reproduction, list_tables, records, reproduce
+from keras_roots.paper.results import FORMS, RESULTS, Result
 
-__all__ = ["Comparison", "Reproduction", "list_tables", "records", "reproduce", "results"]
+__all__ = [
+    "FORMS",
+    "RESULTS",
+    "Comparison",
+    "Reproduction",
+    "Result",
+    "list_tables",
+    "records",
+    "reproduce",
+    "results",
+]

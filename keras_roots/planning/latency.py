@@ -29,9 +29,8 @@ from keras_roots.benchmark.networks_plan import Plan
 from keras_roots.benchmark.records import Record, Results, Session
 from keras_roots.planning.networks import Degrees, Network
 from keras_roots.reporting import silent
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
-from keras_roots.timing.measure import cores_allowed
-from keras_roots.timing.ratios import Ratio, Rounds, ratio_of_medians
+from keras_roots.surgery import without_auxiliary_heads
+from keras_roots.timing import Ratio, Rounds, cores_allowed, ratio_of_medians
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,11 @@ from collections.abc import Iterable
 
 from keras_roots import reporting
 from keras_roots.benchmark.records import QUIET
-from keras_roots.paper.results import FORMS, RESULTS
+from keras_roots.paper import FORMS, RESULTS
 from keras_roots.planning.candidates import Candidate
 from keras_roots.planning.recommendation import RESOLUTION, Recommendation, shares
 from keras_roots.reporting import Table
-from keras_roots.timing.measure import describe
-from keras_roots.timing.ratios import WIDEST
+from keras_roots.timing import WIDEST, describe
 
 _OPTIMAL = "*"
 

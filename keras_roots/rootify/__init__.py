@@ -3,4 +3,11 @@
 from keras_roots.rootify import warm_start
 from keras_roots.rootify.grouping import Plan, PlannedLayer, levels_of, plan, rootify
 
-__all__ = ["Plan", "PlannedLayer", "levels_of", "plan", "rootify", "warm_start"]
+__all__ = [
+    "Plan",
+    "PlannedLayer",
+    "levels_of",
+    "plan",
+    "rootify",
+    "warm_start",
+]

@@ -30,9 +30,14 @@ import keras
 from keras_roots.cost import cost
 from keras_roots.layers import Conv2D, GroupedConv2D
 from keras_roots.reporting import Table
-from keras_roots.surgery import convolutions
-from keras_roots.surgery.clone import clone, copy_adapted_state, copy_state, plain_copy
-from keras_roots.surgery.strides import stride_text
+from keras_roots.surgery import (
+    clone,
+    convolutions,
+    copy_adapted_state,
+    copy_state,
+    plain_copy,
+    stride_text,
+)
 from keras_roots.topology import (
     RootLike,
     Topology,

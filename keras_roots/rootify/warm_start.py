@@ -21,8 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.layers.normalization import FusedBatchNormalization
+from keras_roots.layers import Conv2D, FusedBatchNormalization, GroupedConv2D
 from keras_roots.surgery import graph
 
 _RESTARTS = 3

@@ -8,11 +8,7 @@ from typing import Any
 import keras
 
 from keras_roots.layers import Conv2D
-from keras_roots.lowering import choice, contexts
-from keras_roots.lowering.contexts import Choice
-from keras_roots.lowering.layer_shape import LayerShape
-from keras_roots.lowering.passes import DIRECTIONS
-from keras_roots.lowering.report import Explanation
+from keras_roots.lowering import DIRECTIONS, Choice, Explanation, LayerShape, choice, contexts
 from keras_roots.surgery import graph, strides
 
 

@@ -4,9 +4,7 @@ import math
 
 import keras
 
-from keras_roots.layers import Conv2D, GroupedConv2D
-from keras_roots.layers.initializers import CompoundHeNormal
-from keras_roots.layers.normalization import FusedBatchNormalization
+from keras_roots.layers import CompoundHeNormal, Conv2D, FusedBatchNormalization, GroupedConv2D
 from keras_roots.surgery.clone import clone, copy_state, plain_copy
 
 _STOCK_LAYERS: dict[type[keras.Layer], type[keras.Layer]] = {

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_roots import topology
-from keras_roots.paper.results import RESULTS, Result
+from keras_roots.paper import RESULTS, Result
 from keras_roots.reporting import Table, duration, numbers
 from keras_roots.sweep.experiment import DENSE
 from keras_roots.sweep.rows import Row

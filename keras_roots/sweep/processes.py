@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_roots.sweep.experiment import Experiment, Run
-from keras_roots.timing.measure import environment_of_cpu
+from keras_roots.timing import environment_of_cpu
 
 # What it says of itself as it starts, of all its processes the same.
 _OF_TENSORFLOW = re.compile(r"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl")

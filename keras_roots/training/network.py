@@ -9,7 +9,7 @@ from keras_roots import topology
 from keras_roots.layers import Conv2D
 from keras_roots.lowering import choice
 from keras_roots.models import build, network
-from keras_roots.surgery.auxiliary_heads import without_auxiliary_heads
+from keras_roots.surgery import without_auxiliary_heads
 from keras_roots.training.config import Config
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

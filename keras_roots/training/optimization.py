@@ -7,7 +7,7 @@ replicas before they are clipped, where Keras clips each replica's.
 
 import keras
 
-from keras_roots.layers.optimizers import SGD
+from keras_roots.layers import SGD
 from keras_roots.training.config import Config
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_roots.data import Source, input_pipeline
 from keras_roots.reporting import Progress, duration
-from keras_roots.timing.measure import conditions
+from keras_roots.timing import conditions
 from keras_roots.training import network, optimization, plan
 from keras_roots.training.config import Config
 from keras_roots.training.history import Epoch, History

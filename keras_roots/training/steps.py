@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_roots.data import augmentation
-from keras_roots.surgery.auxiliary_heads import loss_weights
+from keras_roots.surgery import loss_weights
 from keras_roots.training.config import Config
 
 # What a step returns, summed over replicas: of the loss, of examples whose class is right, right

@@ -18,7 +18,8 @@ import keras_roots
 from tests.contracts import frozen
 
 FILE = "api.txt"
-# Sub-packages, with the names that README, docs and examples/ use where they have no `__all__`.
+# Sub-packages, with the names that README, docs and examples/ use where `__all__` is for rooms,
+# or missing.
 DOCUMENTED: dict[str, tuple[str, ...]] = {
     "analysis": (),
     "auxiliary_heads": ("loss_weights", "without_auxiliary_heads"),
@@ -31,7 +32,7 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
         *("Conv2D", "FusedBatchNormalization", "GroupedConv2D"),
         *("batch_normalization", "convolution", "root_module"),
     ),
-    "lowering": ("explain",),
+    "lowering": ("explain", "forced", "traced_for"),
     "optimizers": ("SGD",),
     "planning": (),
     "sweep": (),
@@ -50,17 +51,16 @@ def lines() -> list[str]:
         path = f"keras_roots.{name}"
         imported = name not in _ATTRIBUTES
         public[path] = importlib.import_module(path) if imported else getattr(keras_roots, name)
-    found, returned = set(), {}
+    found, returned, known = set(), {}, set()
     for path, module in public.items():
-        names = DOCUMENTED.get(path.partition(".")[2], ())
-        for name in (*getattr(module, "__all__", ()), *names):
+        for name in DOCUMENTED.get(path.partition(".")[2]) or module.__all__:
             value = getattr(module, name)
+            known.add(id(value))
             if inspect.ismodule(value):
                 found.add(f"{path}.{name}: a module")
             else:
                 found.update(_lines(f"{path}.{name}", value))
                 returned.update(dict.fromkeys(_returned(value)))
-    known = {id(getattr(module, name)) for module in public.values() for name in dir(module)}
     found |= _of_results([each for each in returned if id(each) not in known], known)
     return sorted(found)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_roots.surgery.auxiliary_heads import loss_weights
+from keras_roots.surgery import loss_weights
 from keras_roots.training.config import Config
 from keras_roots.training.on_jax import images
 from keras_roots.training.on_jax.images import Images
