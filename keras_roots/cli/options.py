@@ -170,7 +170,8 @@ def show(arguments: argparse.Namespace, *parts, csv=None) -> None:
     In CSV, which is one table, it is the first of them only; or `csv`, a table or its text.
     """
     if arguments.format == "csv":
-        parts = (csv,) if csv else tuple(part for part in parts if not isinstance(part, str))[:1]
+        tables = tuple(part for part in parts if not isinstance(part, str))
+        parts = tables[:1] if csv is None else (csv,)
     texts = (each if isinstance(each, str) else formatted(each, arguments.format) for each in parts)
     print("\n\n".join(text.rstrip("\n") for text in texts))
 
