@@ -8,7 +8,7 @@ import pytest
 import keras_roots
 from keras_roots.compression.legacy import libraries
 from tests.round_trips import assert_round_trip, geometry
-from tests.sample_models import quietly
+from tests.sample_models import few_inception_modules, quietly
 
 SIZES = {"alexnet": 67, "googlenet": 80}
 
@@ -33,7 +33,8 @@ QUICK = ("nin", "googlenet")
         for name in keras_roots.list_models()
     ],
 )
-def test_every_network_of_ours(name):
+def test_every_network_of_ours(name, monkeypatch):
+    few_inception_modules(monkeypatch)
     size = SIZES.get(name, 64 if name == "nin_imagenet" else 32)
     more = {"auxiliary_heads": True} if name == "googlenet" else {}
     model = keras_roots.build(

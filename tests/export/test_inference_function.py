@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_roots
 from keras_roots.export import inference_function
 from keras_roots.layers import GroupedConv2D
+from tests.sample_models import few_inception_modules
 
 
 def images_for(model, batch):
@@ -44,7 +45,8 @@ def test_layers_that_are_called_as_they_are_know_where_they_run():
     assert "Conv2D" not in {each.type for each in graph.get_operations()}  # Taps.
 
 
-def test_auxiliary_heads_are_left_out_and_open_sizes_refused():
+def test_auxiliary_heads_are_left_out_and_open_sizes_refused(monkeypatch):
+    few_inception_modules(monkeypatch)
     heads = keras_roots.RootGoogLeNet(root=8, auxiliary_heads=True, input_shape=(96, 96, 3))
     images = images_for(heads, 2)
     expected = heads.predict(images, verbose=0)["predictions"]

@@ -14,6 +14,7 @@ from keras_roots.export.inference_graph import (
 from keras_roots.layers.normalization import FusedBatchNormalization
 from keras_roots.lowering.layer_shape import same_padding
 from tests import reference
+from tests.conformance import networks
 from tests.sample_models import randomized
 
 
@@ -37,16 +38,8 @@ def kinds(graph):
     return [type(getattr(step.operation, "layer", None)) for step in graph.steps]
 
 
-def resnet(**options):
-    return randomized(
-        keras_roots.RootResNet50(
-            input_shape=(64, 64, 3), classes=5, classifier_activation=None, **options
-        )
-    )
-
-
 def test_resnet_without_the_pixels_that_nobody_reads():
-    model = resnet(root=16)
+    model = randomized(keras_roots.RootResNet50(root=16, input_shape=(64, 64, 3), classes=5))
     graph = inference_graph(model)
     assert_equal(graph, model)
     simplified = simplify.simplify(graph)
@@ -66,7 +59,7 @@ def test_resnet_without_the_pixels_that_nobody_reads():
 
 
 def test_resnet_whose_stride_is_in_the_3x3_has_none_to_skip():
-    model = resnet(root=4, stride_in_1x1=False)
+    model = networks.built("resnet-v1.5")
     graph = inference_graph(model)
     simplified = simplify.skip_unread_pixels(simplify.fold_normalization(graph))
     assert macs(simplified) == macs(graph)

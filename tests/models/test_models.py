@@ -9,8 +9,9 @@ import pytest
 import keras_roots
 from keras_roots import cost
 from keras_roots.layers import GroupedConv2D
-from keras_roots.models import googlenet, network
+from keras_roots.models import network
 from keras_roots.surgery.strides import output_strides
+from tests.sample_models import few_inception_modules
 
 
 def groups_of(model):
@@ -289,8 +290,7 @@ def test_no_two_kernels_are_drawn_alike(name):
 
 
 def test_auxiliary_heads_train_and_are_left_out(monkeypatch):
-    few = {name: googlenet._MODULES[name] for name in ("3a", "4a", "4d", "5a")}
-    monkeypatch.setattr(googlenet, "_MODULES", few)
+    few_inception_modules(monkeypatch)
     model = keras_roots.RootGoogLeNet(
         auxiliary_heads=True, input_shape=(80, 80, 3), classes=3, root=2
     )

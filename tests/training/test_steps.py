@@ -8,6 +8,7 @@ from keras_roots.surgery.auxiliary_heads import loss_weights
 from keras_roots.training import network, optimization
 from keras_roots.training.config import Config
 from keras_roots.training.steps import Steps
+from tests.sample_models import few_inception_modules
 
 CLASSES, SIZE, BATCH = 4, 16, 8
 
@@ -186,7 +187,8 @@ def test_the_network_for_use_gives_probabilities_of_images():
     )
 
 
-def test_auxiliary_heads_have_their_part_of_the_loss():
+def test_auxiliary_heads_have_their_part_of_the_loss(monkeypatch):
+    few_inception_modules(monkeypatch)
     steps = made(
         model="googlenet",
         root="1",
