@@ -1,5 +1,6 @@
 """Models in the form that they run fastest in: verified files, and functions."""
 
+from keras_roots.export import calibration
 from keras_roots.export.artifact import Artifact
 from keras_roots.export.inference_function import inference_function
 from keras_roots.export.onnx import export_onnx
@@ -11,6 +12,7 @@ from keras_roots.export.tflite import export_tflite
 __all__ = [
     "Artifact",
     "Preprocessing",
+    "calibration",
     "export_onnx",
     "export_savedmodel",
     "export_stablehlo",

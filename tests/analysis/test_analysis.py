@@ -62,7 +62,7 @@ def test_by_default_what_grouped_convolutions_read_and_give():
     assert analysis.plan(small_model()).pairs == (("conv0", "conv1"), ("conv1", "conv2"))
     inputs = keras.Input((8, 8, 3), name="picture")
     on_image = keras.Model(inputs, GroupedConv2D(6, 3, groups=3, name="a")(inputs))
-    with pytest.raises(ValueError, match="Give pairs of layers"):  # It is depthwise.
+    with pytest.raises(ValueError, match="Give pairs="):  # It is depthwise.
         analysis.plan(on_image)
     assert analysis.plan(on_image, pairs=[("picture", "a")]).pairs == (("picture", "a"),)
 

@@ -11,18 +11,18 @@ from keras_roots.paper import counts
 def test_some_tables_are_exact():
     for each in paper.reproduce(["nin", "googlenet"]):
         assert each.complete
-        assert {figure.verdict for _, figures in each.rows for figure in figures} == {paper.EXACT}
+        assert {figure.verdict for _, figures in each.rows for figure in figures} == {counts.EXACT}
         assert not each.notes
 
 
 def test_alexnet_is_exact_and_remarked_on():
     table, savings = paper.reproduce(["alexnet"])
-    assert {figure.verdict for _, figures in table.rows for figure in figures} == {paper.EXACT}
+    assert {figure.verdict for _, figures in table.rows for figure in figures} == {counts.EXACT}
     (note,) = table.notes
     assert "parameters are 2.3% fewer" in note
     assert "57% more multiply-accumulates" in note
     ((_, (figure,)),) = savings.rows
-    assert (figure.published, figure.computed, figure.verdict) == ("57%", "2.3%", paper.EXPLAINED)
+    assert (figure.published, figure.computed, figure.verdict) == ("57%", "2.3%", counts.EXPLAINED)
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_the_whole_paper_is_exact_or_explained():
         for each in reproductions
         for _, figures in each.rows
         for figure in figures
-        if figure.verdict == paper.EXPLAINED
+        if figure.verdict == counts.EXPLAINED
     }
     assert explained == {
         ("Table 3: ResNet-200", "parameters"),
