@@ -81,6 +81,18 @@ def elaborate_inputs():
     return {**images, "kind": tf.constant([["dog"], ["cat"]])}
 
 
+def with_statistics(model, images):
+    """The same, with the images' own batch-norm statistics, as after training."""
+    layers = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    model(images, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return model
+
+
 def randomized(model):
     """The same, with every bias and normalisation variable at random, so that tests can fail."""
     rng = np.random.default_rng(0)

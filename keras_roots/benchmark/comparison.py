@@ -55,22 +55,20 @@ def differing_conditions(old: Results, new: Results) -> list[str]:
 
 
 def table(pairs: list[Pair]) -> Table:
-    header = ("network", "topology", "how", "old, ms", "new, ms", "new / old", "old / dense",
-              "new / dense")  # fmt: skip
-    return Table(
-        header,
-        [
-            (
-                *(pair.new.session.network, pair.new.topology),
-                ", ".join(pair.new.session.words().values()),
-                *(numbers.significant(r.p50, noisy=r.spread > NOISY) for r in (pair.old, pair.new)),
-                _difference(pair.ratio),
-                *(str(ratio) for ratio in (pair.old_to_dense, pair.new_to_dense)),
-            )
-            for pair in pairs
-        ],
-        left=3,
-    )
+    rows = [
+        {
+            "network": pair.new.session.network,
+            "topology": pair.new.topology,
+            "how": ", ".join(pair.new.session.words().values()),
+            "old, ms": numbers.significant(pair.old.p50, noisy=pair.old.spread > NOISY),
+            "new, ms": numbers.significant(pair.new.p50, noisy=pair.new.spread > NOISY),
+            "new / old": _difference(pair.ratio),
+            "old / dense": str(pair.old_to_dense),
+            "new / dense": str(pair.new_to_dense),
+        }
+        for pair in pairs
+    ]
+    return Table.of(rows, left=3)
 
 
 def _difference(ratio: Ratio) -> str:

@@ -180,22 +180,20 @@ def run(
 def table(results: list[Result]) -> str:
     """The results as a Markdown table, the first of them being the reference."""
     reference = results[0]
-    header = ("network", "top-1 accuracy, % (95% interval)", "parameters", "multiply-accumulates",
-              f"CPU latency, ms {SPREAD}", "latency / dense", "TFLite file, KiB")  # fmt: skip
     rows = [
-        (
-            f"NIN {result.topology}",
-            f"{100 * result.accuracy:.2f} "
+        {
+            "network": f"NIN {result.topology}",
+            "top-1 accuracy, % (95% interval)": f"{100 * result.accuracy:.2f} "
             f"({numbers.interval(100 * end for end in result.accuracy_interval)})",
-            numbers.change(result.parameters, reference.parameters),
-            numbers.change(result.macs, reference.macs),
-            result.latency.in_ms(2),
-            f"{result.latency.median / reference.latency.median:.2f}",
-            f"{result.artifact.size / 1024:,.0f}",
-        )
+            "parameters": numbers.change(result.parameters, reference.parameters),
+            "multiply-accumulates": numbers.change(result.macs, reference.macs),
+            f"CPU latency, ms {SPREAD}": result.latency.in_ms(2),
+            "latency / dense": f"{result.latency.median / reference.latency.median:.2f}",
+            "TFLite file, KiB": f"{result.artifact.size / 1024:,.0f}",
+        }
         for result in results
     ]
-    return Table(header, rows).markdown()
+    return Table.of(rows).markdown()
 
 
 def _network(images: data.LabelledImages, topology: Topology) -> keras.Model:

@@ -49,10 +49,15 @@ class Updates:
     def table(self) -> Table:
         plain = self.timings[PLAIN].median
         rows = [
-            (name, f"{1e3 * each.median:.0f}", each.spread_in_ms(0), f"{each.median / plain:.2f}")
+            {
+                "update": name,
+                "ms": f"{1e3 * each.median:.0f}",
+                "10th to 90th percentile": each.spread_in_ms(0),
+                "/ plain": f"{each.median / plain:.2f}",
+            }
             for name, each in self.timings.items()
         ]
-        return Table(("update", "ms", "10th to 90th percentile", "/ plain"), rows)
+        return Table.of(rows)
 
 
 def updates(

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_roots.benchmark.measured import SPREAD
 from keras_roots.data import images, input_pipeline, sources
-from keras_roots.reporting import Table, silent
+from keras_roots.reporting import Table, numbers, silent
 from keras_roots.requirements import require_tensorflow
 from keras_roots.timing.measure import Timings, interleaved
 from keras_roots.training.config import Config
@@ -110,17 +111,13 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
         rates = [1 / (each.percentile(p) * cores) for p in (50, 90, 10)]
         crop = timings[f"crop, {augmentation}"].median if kind == "pipeline" else None
         rows.append(
-            (
-                name,
-                "{:,.0f} ({:,.0f} to {:,.0f})".format(*rates),
-                "" if crop is None else f"{crop / each.median:.2f}",
-                f"{1000 / rates[0]:.2f}",
-            )
+            {
+                "what": name,
+                f"images/s and core: median {SPREAD}": (
+                    f"{rates[0]:,.0f} ({numbers.interval(rates[1:], ',.0f')})"
+                ),
+                "of crop alone": "" if crop is None else f"{crop / each.median:.2f}",
+                "cores for 1,000 images/s": f"{1000 / rates[0]:.2f}",
+            }
         )
-    header = (
-        "what",
-        "images/s and core: median (10th to 90th percentile)",
-        "of crop alone",
-        "cores for 1,000 images/s",
-    )
-    return Table(header, rows)
+    return Table.of(rows)

@@ -40,6 +40,7 @@ class Classifier:
     Attributes:
         image_size: height and width of an image, in pixels.
         classes: how many.
+        preprocessing: as above.
         labels: their names, as a TFLite file of ours has them, or None.
         resize: the shorter side of an image before the crop, in pixels, as
             such a file was exported for, or None.
@@ -76,7 +77,7 @@ class Classifier:
             self.labels, self.resize, self.crops = file.labels, file.resize, file.crops
             preprocessing = _agreed(name, preprocessing, file.preprocessing)
         self.image_size = _image_size(name, shape, image_size)
-        self._preprocessing = preprocessing or "none"
+        self.preprocessing = preprocessing or "none"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         pixels = self.preprocessed(images).astype(np.float32, copy=False)
@@ -90,7 +91,7 @@ class Classifier:
 
     def preprocessed(self, images: np.ndarray) -> np.ndarray:
         """Uint8 images as the model takes them: float32, or the same if it takes 0 to 255."""
-        return preprocessed(images, self._preprocessing)
+        return preprocessed(images, self.preprocessing)
 
 
 def _of_keras(model: keras.Model) -> tuple[Callable, str, tuple, int]:

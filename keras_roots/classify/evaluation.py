@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_roots.classify import intervals
 from keras_roots.classify.classifier import Classifier, are_probabilities, resize_of
-from keras_roots.data import Images
+from keras_roots.data import Images, Source
 from keras_roots.reporting import Table, silent
 
 _LEAST_PROBABILITY = 1e-7  # In a logarithm, as keras.losses has it.
@@ -124,7 +124,7 @@ def evaluate(
     """
     intervals.require()
     where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
-    opened = _opened(classifier, data, resize, class_names, **where)
+    opened = labelled_images(classifier, data, resize=resize, class_names=class_names, **where)
     counts = np.zeros((2, len(opened.class_names)), np.int64)
     in_5, losses, gives_probabilities = 0, 0.0, True
     for images, is_read, labels in opened.batches(report):
@@ -150,89 +150,41 @@ def evaluate(
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Labelled:
-    """Images as a classifier's model takes them, in memory.
-
-    Attributes:
-        data: name of the data.
-        class_names: one for each label.
-        images: [n, size, size, 3], float32; or uint8, for a model of values of
-            0 to 255.
-        labels: int64 [n].
-        unread: names of the images that could not be read; they are left out.
-    """
-
-    data: str
-    class_names: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
-    unread: tuple[str, ...]
-
-
 def labelled_images(
     classifier: Classifier,
-    data: str | os.PathLike,
+    data: str | os.PathLike | Source,
     *,
-    data_dir: str | os.PathLike | None = None,
-    split: str | None = None,
     resize: int | None = None,
-    batch_size: int = 32,
-    images: int | None = None,
     class_names: Sequence[str] | None = None,
-    report: Callable[[str], object] = silent,
-) -> Labelled:
-    """Reads the images that `evaluate` would, and as it would.
+    **how: Any,
+) -> Images:
+    """The images that `evaluate` reads, of a classifier's size, for its preprocessing.
 
     Args:
-        classifier, data, data_dir, split, resize, batch_size, class_names,
-            report: as of `evaluate`.
-        images: at most so many, drawn evenly over the split; all by default.
+        classifier, data, resize, class_names: as of `evaluate`.
+        **how: data_dir, split, batch_size and images, as of `Images`.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as of `evaluate`.
     """
-    where: dict[str, Any] = {"data_dir": data_dir, "split": split, "batch_size": batch_size}
-    opened = _opened(classifier, data, resize, class_names, images=images, **where)
-    size = classifier.image_size
-    probe = classifier.preprocessed(np.zeros((1, size, size, 3), np.uint8))
-    pixels = np.zeros((opened.size, *probe.shape[1:]), probe.dtype)
-    labels = np.zeros(opened.size, np.int64)
-    found = 0
-    for batch, is_read, of_batch in opened.batches(report):
-        part = slice(found, found + len(of_batch))
-        pixels[part], labels[part] = classifier.preprocessed(batch[is_read]), of_batch
-        found = part.stop
-    return Labelled(
-        opened.name, opened.class_names, pixels[:found], labels[:found], tuple(opened.unread)
-    )
-
-
-def _opened(
-    classifier: Classifier,
-    data: str | os.PathLike,
-    resize: int | None,
-    expected: Sequence[str] | None,
-    **how: Any,
-) -> Images:
-    """Labelled images of a classifier's size, and of its classes."""
     resize = resize_of(classifier, resize)
-    opened = Images(data, classifier.image_size, labelled=True, resize=resize, **how)
+    how |= {"labelled": True, "resize": resize, "preprocessing": classifier.preprocessing}
+    opened = Images(data, classifier.image_size, **how)
     name, names = opened.name, opened.class_names
     if classifier.classes != len(names):
         raise ValueError(
             f"The model has {classifier.classes} classes, and {name} has {len(names)}. Give the "
             "data that the model was trained for."
         )
-    if expected is None or tuple(expected) == names:
+    if class_names is None or tuple(class_names) == names:
         return opened
-    if len(expected) != len(names):
+    if len(class_names) != len(names):
         raise ValueError(
-            f"The model was trained on {len(expected)} classes, and {name} has {len(names)}."
+            f"The model was trained on {len(class_names)} classes, and {name} has {len(names)}."
         )
-    number = next(n for n, each in enumerate(names) if each != expected[n])
+    number = next(n for n, each in enumerate(names) if each != class_names[n])
     raise ValueError(
-        f"The model's class {number} is {expected[number]!r}, and that of {name} is "
+        f"The model's class {number} is {class_names[number]!r}, and that of {name} is "
         f"{names[number]!r}. Give the data that the model was trained for."
     )
 

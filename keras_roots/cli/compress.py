@@ -179,26 +179,23 @@ def _compress(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.learning_rate,
         preprocessing=arguments.preprocessing,
     )
-    is_folder = config.dataset in ("folders", "arrays")
-    read = evaluation.labelled_images(
+    source = tuning.source
+    held_out = evaluation.labelled_images(
         Classifier(first, preprocessing=arguments.preprocessing),
-        config.data_dir if is_folder else config.dataset,
-        data_dir=None if is_folder else config.data_dir or None,
-        split=config.validation_split or None,
+        source,
         resize=config.resize,
         images=arguments.images or None,
-        class_names=tuning.source.class_names,
-        report=to_stderr,
     )
+    images, labels = held_out.in_memory(to_stderr)
     compressed = list(_named(arguments.model))
     # Of a folder, what tells it from others; tables and pictures are shown to others.
-    parts = Path(read.data).parts[-2:]
-    data = "/".join(parts) if config.dataset == "folders" else read.data
+    of_folder = f"{Path(source.name).name}/{source.validation.name}"
+    data = of_folder if config.dataset == "folders" else held_out.name
     try:
         results = job.compress(
             {name: networks[name] for name in compressed},
             tuning,
-            job.HeldOut(data, read.images, read.labels),
+            job.HeldOut(data, images, labels),
             arguments.output,
             recipe,
             beside={name: m for name, m in networks.items() if name not in compressed},

@@ -107,11 +107,11 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         images=arguments.images or None,
         class_names=class_names_beside(arguments.model),
-        report=to_stderr,
     )
+    images, labels = read.in_memory(to_stderr)
     name_unread(read.unread)
     found = sensitivity.scan(
-        model, read.images, read.labels, batch_size=arguments.batch_size, report=to_stderr, **what
+        model, images, labels, batch_size=arguments.batch_size, report=to_stderr, **what
     )
     for path, write in ((arguments.csv, found.write_csv), (arguments.plot, found.plot)):
         if path is not None:
@@ -122,7 +122,7 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
         print(table)
         return 0
     print(
-        f"{arguments.model} on {read.data}: {found.correct:,} of {found.images:,} images right, "
+        f"{arguments.model} on {read.name}: {found.correct:,} of {found.images:,} images right, "
         f"{100 * found.correct / found.images:.2f}%",
         "drop of top-1 accuracy in points when one layer is changed; "
         f"{UNCERTAIN}: not told from 0 (exact McNemar test, p of "

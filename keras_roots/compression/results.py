@@ -79,46 +79,26 @@ class Results:
 
     def table(self) -> Table:
         """For people: accuracies with 95% intervals, sizes in kB of 1,000 bytes."""
-        cells = []
-        for row in self.rows:
-            counted = row.counted
-            cells.append(
-                (
-                    row.network,
-                    row.weights,
-                    row.kind,
-                    f"{100 * row.top1:.2f}",
-                    numbers.interval(_percent(row), ".1f"),
-                    f"{counted.size / 1e3:,.0f}",
-                    f"{counted.gzip_size / 1e3:,.0f}",
-                    f"{counted.nonzero:,}",
-                    f"{counted.median_values:,.0f}",
-                    f"{counted.median_filter_values:,.0f}",
-                    f"{row.median_ms:.3g}",
-                    str(self.ratio(row)),
-                    self._delegated(row),
-                )
-            )
         first = self.rows[0]
-        return Table(
-            (
-                "network",
-                "weights",
-                "file",
-                "top-1, %",
-                "95% interval",
-                "kB",
-                "kB, gzip",
-                "non-zero weights",
-                "values a kernel",
-                "a filter",
-                "ms",
-                f"/ {first.network} {first.kind}",
-                "delegates",
-            ),
-            cells,
-            left=3,
-        )
+        rows = [
+            {
+                "network": row.network,
+                "weights": row.weights,
+                "file": row.kind,
+                "top-1, %": f"{100 * row.top1:.2f}",
+                "95% interval": numbers.interval(_percent(row), ".1f"),
+                "kB": f"{row.counted.size / 1e3:,.0f}",
+                "kB, gzip": f"{row.counted.gzip_size / 1e3:,.0f}",
+                "non-zero weights": f"{row.counted.nonzero:,}",
+                "values a kernel": f"{row.counted.median_values:,.0f}",
+                "a filter": f"{row.counted.median_filter_values:,.0f}",
+                "ms": f"{row.median_ms:.3g}",
+                f"/ {first.network} {first.kind}": str(self.ratio(row)),
+                "delegates": self._delegated(row),
+            }
+            for row in self.rows
+        ]
+        return Table.of(rows, left=3)
 
     def _delegated(self, row: Row) -> str:
         return str(row.delegates) + (f" ({', '.join(row.outside)} outside)" if row.outside else "")

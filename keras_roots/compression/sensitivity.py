@@ -1,6 +1,6 @@
 """How much accuracy a classifier loses when the kernel of one layer is pruned or quantised.
 
-    found = scan(model, images, labels)  # As of evaluation.labelled_images.
+    found = scan(model, images, labels)  # As of data.Images.in_memory.
     print(found.table().text())
 
 The other layers stay as they are, and nothing is trained. So it says which layers to spare, not

@@ -9,7 +9,7 @@ import numpy as np
 from keras_roots.data import input_pipeline, sources
 from keras_roots.data.images import check_preprocessing, checked_resize, preprocessed
 from keras_roots.data.settings import CentreCrops
-from keras_roots.data.split import evenly
+from keras_roots.data.split import Source, evenly
 from keras_roots.reporting import Lines, silent
 from keras_roots.requirements import require_tensorflow
 
@@ -45,7 +45,7 @@ class Images:
 
     def __init__(
         self,
-        data: str | os.PathLike,
+        data: str | os.PathLike | Source,
         image_size: int,
         *,
         data_dir: str | os.PathLike | None = None,
@@ -76,6 +76,23 @@ class Images:
         for images, is_read, _ in self.batches():
             if is_read.any():
                 yield preprocessed(images[is_read], self._preprocessing)
+
+    def in_memory(self, report: Callable[[str], object] = silent) -> tuple[np.ndarray, np.ndarray]:
+        """All that can be read, as iterated, and their labels, int64.
+
+        Args:
+            report: takes a line of progress, now and then.
+        """
+        size = self._crops.image_size
+        kind = np.uint8 if self._preprocessing == "none" else np.float32
+        pixels, labels = np.zeros((self.size, size, size, 3), kind), np.zeros(self.size, np.int64)
+        found = 0
+        for images, is_read, of_batch in self.batches(report):
+            part = slice(found, found + len(of_batch))
+            pixels[part] = preprocessed(images[is_read], self._preprocessing)
+            labels[part] = of_batch
+            found = part.stop
+        return pixels[:found], labels[:found]
 
     def batches(
         self, report: Callable[[str], object] = silent

@@ -96,7 +96,7 @@ def _data(
 
 
 def open_split(
-    data: str | os.PathLike,
+    data: str | os.PathLike | Source,
     data_dir: str | os.PathLike | None = None,
     split: str | None = None,
     *,
@@ -105,7 +105,8 @@ def open_split(
     """Images to look at, and not to train on.
 
     Args:
-        data: a folder, or the name of a data set, as above.
+        data: a folder, or the name of a data set, as above; or what is trained
+            on, whose held-out images are meant.
         data_dir: where tensorflow-datasets keeps its data sets (then `data` is
             a name), by default where it does so itself.
         split: of the data; by default the first of validation, val and test
@@ -119,6 +120,9 @@ def open_split(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as `open_source`.
     """
+    if isinstance(data, Source):
+        held_out = data.validation
+        return f"{data.name} {held_out.name}", data.class_names, held_out
     dataset, where = named(data, data_dir)
     try:
         opened = _data(dataset, where)

@@ -23,18 +23,16 @@ def levels(found: Recommendation) -> Table:
         strides = dict.fromkeys(layer.output_stride for layer in level.layers)
         degrees = "1" if len(level.degrees) == 1 else f"1 to {level.degrees[-1]}"
         rows.append(
-            (
-                str(number),
-                ", ".join(strides),
-                degrees,
-                str(len(level.layers)),
-                f"{level.weights / network.weights:.3f}",
-                f"{level.macs / network.macs:.3f}",
-            )
+            {
+                "level": str(number),
+                "output stride": ", ".join(strides),
+                "degrees": degrees,
+                "convolutions": str(len(level.layers)),
+                "of their weights": f"{level.weights / network.weights:.3f}",
+                "of all MACs": f"{level.macs / network.macs:.3f}",
+            }
         )
-    header = ("level", "output stride", "degrees", "convolutions", "of their weights",
-              "of all MACs")  # fmt: skip
-    return Table(header, rows, left=3)
+    return Table.of(rows, left=3)
 
 
 def plans(found: Recommendation, shown: Iterable[Candidate], *, paper: bool = False) -> Table:

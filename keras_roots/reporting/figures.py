@@ -98,17 +98,16 @@ def abbreviated(axis: Any) -> None:
 
 
 def legend_below(figure: Any, panels: Iterable[Any], *, columns: int = 6) -> None:
-    """One legend for all panels, as not every line is in each; none of fewer than two lines."""
+    """One legend for all panels, as not every line is in each."""
     handles: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if len(handles) > 1:
-        figure.legend(
-            handles.values(),
-            handles,
-            loc="outside lower center",
-            ncols=min(columns, len(handles)),
-            fontsize=8,
-            frameon=False,
-        )
+    figure.legend(
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        fontsize=8,
+        frameon=False,
+    )

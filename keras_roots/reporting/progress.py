@@ -39,7 +39,7 @@ class Lines:
 
     def left(self, done: int, total: int) -> str:
         """How long the rest takes, as `duration`, if it goes on as it did."""
-        return duration((time.perf_counter() - self._started) / done * (total - done))
+        return duration((time.perf_counter() - self._started) / max(done, 1) * (total - done))
 
 
 class Progress:

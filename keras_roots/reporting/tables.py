@@ -27,6 +27,11 @@ class Table:
     left: int = 1
     footer: Sequence[Sequence[str]] = ()
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, str]], *, left: int = 1) -> "Table":
+        """One of a row or more, each of the same cells by the columns' names."""
+        return cls(list(rows[0]), [list(row.values()) for row in rows], left)
+
     def _all_rows(self) -> list[Sequence[str]]:
         return [*self.rows, *self.footer]
 

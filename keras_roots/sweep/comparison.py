@@ -82,23 +82,20 @@ class Comparison:
 
     def table(self) -> Table:
         """A row for each network."""
-        header = ["network", "runs", "parameters", "MACs", "top-1, %", "minus dense, points"]
-        if self.has_paper:
-            header += ["the paper's top-1, %", "the paper's minus dense"]
         rows = []
         for score in self.scores:
-            cells = [
-                score.network,
-                str(len(score.rows)),
-                self._count(score, "parameters"),
-                self._count(score, "macs"),
-                _with_deviation(score.mean, score.deviation),
-                self._difference(score),
-            ]
+            row = {
+                "network": score.network,
+                "runs": str(len(score.rows)),
+                "parameters": self._count(score, "parameters"),
+                "MACs": self._count(score, "macs"),
+                "top-1, %": _with_deviation(score.mean, score.deviation),
+                "minus dense, points": self._difference(score),
+            }
             if self.has_paper:
-                cells += self._papers(score)
-            rows.append(cells)
-        return Table(header, rows)
+                row["the paper's top-1, %"], row["the paper's minus dense"] = self._papers(score)
+            rows.append(row)
+        return Table.of(rows)
 
     def markdown(self) -> str:
         """The table, and what it is of."""

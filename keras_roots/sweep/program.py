@@ -61,15 +61,16 @@ def _plan(sweep: Sweep) -> None:
     """What there is to do."""
     waiting = [run.name for run in sweep.missing]
     rows = [
-        (
-            network,
-            *(f"{sweep.prepared['networks'][network][name]:,}" for name in ("parameters", "macs")),
-            str(sum(run.network == network for run in sweep.experiment.runs)),
-            str(sum(run.network == network for run in sweep.missing)),
-        )
+        {
+            "network": network,
+            "parameters": f"{sweep.prepared['networks'][network]['parameters']:,}",
+            "MACs": f"{sweep.prepared['networks'][network]['macs']:,}",
+            "runs": str(sum(run.network == network for run in sweep.experiment.runs)),
+            "to do": str(sum(run.network == network for run in sweep.missing)),
+        }
         for network in sweep.experiment.networks
     ]
-    print(Table(("network", "parameters", "MACs", "runs", "to do"), rows).text())
+    print(Table.of(rows).text())
     print(
         f"\n{len(waiting)} runs of {sweep.experiment.base.epochs} epochs on "
         f"{sweep.prepared['data_name']}, Keras on {sweep.prepared['backend']}. "

@@ -27,18 +27,20 @@ def test_labelled_images_are_those_that_are_evaluated_on(tmp_path):
     classifier = Classifier(largest_colour())
     read = labelled_images(classifier, data, batch_size=3)
     assert read.class_names == NAMES
-    assert read.labels.tolist() == [0, 0, 0, 1, 2, 2, 2]
-    assert read.images.shape == (7, 16, 16, 3)
-    assert read.images.dtype == np.uint8
+    images, labels = read.in_memory()
+    assert labels.tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert images.shape == (7, 16, 16, 3)
+    assert images.dtype == np.uint8
     shown = [COLOURS[name] for name in ["blue"] * 3 + ["green", "red", "red", "green"]]
-    assert np.abs(read.images.mean(axis=(1, 2)) - shown).max() < 3
+    assert np.abs(images.mean(axis=(1, 2)) - shown).max() < 3
     assert [name.rpartition("/")[2] for name in read.unread] == ["bad.JPEG"]
-    found = scan(largest_colour(), read.images, read.labels, sparsities=[0], bits=[])
+    found = scan(largest_colour(), images, labels, sparsities=[0], bits=[])
     assert found.correct == sum(evaluate(classifier, data).correct)
-    as_taken = labelled_images(Classifier(largest_colour(), preprocessing="torch"), data)
-    expected = (read.images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    assert as_taken.images.dtype == np.float32
-    assert np.allclose(as_taken.images, expected, atol=1e-4)
+    torch = Classifier(largest_colour(), preprocessing="torch")
+    as_taken, _ = labelled_images(torch, data).in_memory()
+    expected = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    assert as_taken.dtype == np.float32
+    assert np.allclose(as_taken, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,10 @@ def test_labelled_images_are_those_that_are_evaluated_on(tmp_path):
 )
 def test_so_many_labelled_images_are_drawn_evenly(tmp_path, images, taken):
     classifier, data = Classifier(largest_colour()), colour_folders(tmp_path)
-    everything = labelled_images(classifier, data)
-    part = labelled_images(classifier, data, images=images)
-    assert part.labels.tolist() == everything.labels[list(taken)].tolist()
-    assert np.array_equal(part.images, everything.images[list(taken)])
+    everything, labels = labelled_images(classifier, data).in_memory()
+    part, of_part = labelled_images(classifier, data, images=images).in_memory()
+    assert of_part.tolist() == labels[list(taken)].tolist()
+    assert np.array_equal(part, everything[list(taken)])
 
 
 @pytest.fixture(scope="module", name="files")

@@ -15,6 +15,7 @@ from keras_roots.export.inference_graph import inference_graph
 from keras_roots.layers import GroupedConv2D
 from keras_roots.lowering import ways
 from tests.reference import run_tflite
+from tests.sample_models import with_statistics
 
 
 @pytest.fixture(scope="module", name="images")
@@ -27,9 +28,8 @@ def many(images):
     return np.resize(images, (32, *images.shape[1:]))
 
 
-@pytest.mark.parametrize("root", [1, 8])
-def test_one_operator_for_each_convolution(tmp_path, images, root):
-    model = keras_roots.RootNIN(root=root)
+def test_one_operator_for_each_convolution(tmp_path, images):
+    model = keras_roots.RootNIN(root=8)
     path = tmp_path / "nin.tflite"
     artifact = export.export_tflite(model, path, images)
     assert artifact.operators["CONV_2D"] == 9
@@ -431,10 +431,7 @@ def make_crops():
 def test_networks_on_photographs(tmp_path, crops, network, options, precision):
     keras.utils.set_random_seed(0)
     model = keras_roots.build(network, classifier_activation=None, **options)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(crops[:6], training=True)  # Statistics as after training, though not the weights.
+    with_statistics(model, crops[:6])
     artifact = export.export_tflite(
         model, tmp_path / "a.tflite", crops[6:], precision=precision, calibration=many(crops[:6])
     )

@@ -1,4 +1,4 @@
-"""The function for inference computes what the model does, compiled by XLA and not."""
+"""What the function for inference consists of; tests/conformance has what it computes."""
 
 import keras
 import numpy as np
@@ -8,32 +8,11 @@ import tensorflow as tf
 import keras_roots
 from keras_roots.export import inference_function
 from keras_roots.layers import GroupedConv2D
-from tests.sample_models import randomized
 
 
 def images_for(model, batch):
     shape = (batch, *model.input_shape[1:])
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize(
-    ("name", "degree", "size"),
-    [
-        ("resnet50", 64, 64),
-        pytest.param("resnet50v2", 16, 64, marks=pytest.mark.slow),
-        ("nin", 8, 32),
-        pytest.param("vgg11", 4, 32, marks=pytest.mark.slow),
-    ],
-)
-def test_it_is_the_model_for_batches_of_any_size(name, degree, size, jit_compile):
-    model = randomized(keras_roots.build(name, root=degree, input_shape=(size, size, 3)))
-    function = inference_function(model, jit_compile=jit_compile)
-    for batch in (1, 3):
-        images = images_for(model, batch)
-        expected = model.predict(images, verbose=0)
-        tolerance = 2e-5 * np.abs(expected).max()
-        np.testing.assert_allclose(function(images), expected, atol=tolerance)
 
 
 def test_no_narrow_groups_and_no_normalisation_are_left_under_xla():

@@ -73,19 +73,6 @@ def test_resnet_whose_stride_is_in_the_3x3_has_none_to_skip():
     assert_equal(simplify.simplify(graph), model)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda: keras_roots.RootGoogLeNet(input_shape=(64, 64, 3), classes=3, root=4),
-        lambda: keras_roots.RootNIN(root=8),
-        lambda: keras_roots.RootResNet50V2(input_shape=(40, 56, 3), classes=3),
-    ],
-)
-def test_other_networks(build):
-    model = randomized(build())
-    assert_equal(simplify.simplify(inference_graph(model)), model)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",

@@ -1,4 +1,4 @@
-"""Every network in every precision: it converts, agrees with Keras, and XNNPACK runs all of it."""
+"""Every network at full size in every precision; tests/conformance has them tiny."""
 
 import gc
 
@@ -10,28 +10,19 @@ import keras_roots
 from keras_roots.export import export_tflite
 from keras_roots.export.convert import PRECISIONS
 from keras_roots.export.flatbuffer import operators
-from tests.sample_models import randomized
+from tests.sample_models import randomized, with_statistics
 
 # The smallest images that a network takes; the depth of its feature maps is what matters here.
 SIZES = {"alexnet": 67, "nin": 32, "nin_imagenet": 64}
-QUICK = {("nin", "int8"), ("nin", "float16")}
-CASES = [
-    pytest.param(
-        name,
-        precision,
-        marks=[] if (name, precision) in QUICK else pytest.mark.slow,
-        id=f"{name}-{precision}",
-    )
-    for name in keras_roots.list_models()
-    for precision in PRECISIONS
-]
 
 
 def grouped_layers(model):
     return sum(getattr(layer, "groups", 1) > 1 for layer in model.layers)
 
 
-@pytest.mark.parametrize(("name", "precision"), CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", keras_roots.list_models())
 def test_every_network_in_every_precision(tmp_path, name, precision):
     # A hundred networks would fill the memory.
     keras.backend.clear_session()
@@ -42,11 +33,7 @@ def test_every_network_in_every_precision(tmp_path, name, precision):
         name, root=4, input_shape=(size, size, 3), classes=10, classifier_activation=None
     )
     images = np.random.default_rng(0).normal(size=(34, size, size, 3)).astype(np.float32)
-    randomized(model)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(images, training=True)  # Statistics as after training, though not the weights.
+    with_statistics(randomized(model), images)
     artifact = export_tflite(
         model,
         tmp_path / "model.tflite",

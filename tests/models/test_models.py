@@ -4,14 +4,12 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_roots
 from keras_roots import cost
 from keras_roots.layers import GroupedConv2D
 from keras_roots.models import network
 from keras_roots.surgery.strides import output_strides
-from tests.sample_models import randomized
 
 
 def groups_of(model):
@@ -131,39 +129,6 @@ def test_upon_an_input_tensor():
         keras_roots.RootNIN(input_tensor=scaled, input_shape=(48, 48, 3))
     with pytest.raises(ValueError, match="Keras tensor"):
         keras_roots.RootNIN(input_tensor=np.zeros((1, 32, 32, 3)))
-
-
-def tensorflow_has_channels_first():
-    """On a CPU it has with oneDNN only, which is on by default on some processors."""
-    try:
-        keras.ops.conv(
-            np.ones((1, 3, 8, 8), np.float32),
-            np.ones((3, 3, 3, 4), np.float32),
-            data_format="channels_first",
-        )
-    except tf.errors.UnimplementedError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_channels_first_computes_the_same(name):
-    if not tensorflow_has_channels_first():
-        pytest.skip("this TensorFlow has no channels_first on this CPU (oneDNN is off)")
-    build = keras_roots.build
-    size = max(64, network(name).minimum_size)  # Keras 3.5 cannot concatenate maps of one pixel.
-    options = {"root": 4, "include_top": False, "pooling": "avg"}
-    image = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
-    last = randomized(build(name, input_shape=(size, size, 3), **options))
-    keras.config.set_image_data_format("channels_first")
-    try:
-        first = build(name, input_shape=(3, size, size), **options)
-        first.set_weights(last.get_weights())
-        scores = first.predict(np.moveaxis(image, -1, 1), verbose=0)
-    finally:
-        keras.config.set_image_data_format("channels_last")
-    expected = last.predict(image, verbose=0)
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])

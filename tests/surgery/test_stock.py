@@ -10,18 +10,6 @@ from keras_roots.layers import GroupedConv2D
 from keras_roots.layers.initializers import CompoundHeNormal
 
 
-def test_the_same_outputs_names_and_weights():
-    model = keras_roots.RootNIN(root=8)
-    stock = keras_roots.to_stock(model)
-    assert {type(layer).__module__.partition(".")[0] for layer in stock.layers} == {"keras"}
-    assert [layer.name for layer in stock.layers] == [layer.name for layer in model.layers]
-    assert [w.path for w in stock.weights] == [w.path for w in model.weights]
-    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    np.testing.assert_allclose(
-        stock.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6
-    )
-
-
 def test_adapted_normalisation():
     images = np.random.default_rng(0).normal(5, 3, size=(50, 8, 8, 4)).astype(np.float32)
     normalization = keras.layers.Normalization()
