@@ -187,7 +187,7 @@ def table(results: list[Result]) -> str:
             f"({numbers.interval(100 * end for end in result.accuracy_interval)})",
             "parameters": numbers.change(result.parameters, reference.parameters),
             "multiply-accumulates": numbers.change(result.macs, reference.macs),
-            "CPU latency, ms (10th to 90th percentile)": result.latency.in_ms(2),
+            f"CPU latency, ms {SPREAD}": result.latency.in_ms(2),
             "latency / dense": f"{result.latency.median / reference.latency.median:.2f}",
             "TFLite file, KiB": f"{result.artifact.size / 1024:,.0f}",
         }

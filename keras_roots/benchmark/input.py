@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_roots.benchmark.measured import SPREAD
 from keras_roots.data import images, input_pipeline, sources
 from keras_roots.reporting import Table, numbers, silent
 from keras_roots.requirements import require_tensorflow
@@ -112,7 +113,7 @@ def table(timings: dict[str, Timings], cores: int) -> Table:
         rows.append(
             {
                 "what": name,
-                "images/s and core: median (10th to 90th percentile)": (
+                f"images/s and core: median {SPREAD}": (
                     f"{rates[0]:,.0f} ({numbers.interval(rates[1:], ',.0f')})"
                 ),
                 "of crop alone": "" if crop is None else f"{crop / each.median:.2f}",

@@ -63,7 +63,8 @@ def plot(path: str | os.PathLike, results: Results, accuracies: Accuracies | Non
                     text = f"{name.upper()} latency: {NOT_MEASURED}"
                     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="gray")
             piece.suptitle(title, fontsize=11)
-            figures.legend_below(piece, [panels[device] for device in _DEVICES])
+            if len(labels) > 1:
+                figures.legend_below(piece, [panels[device] for device in _DEVICES])
         figure.supxlabel(below, fontsize=8)
 
 
