@@ -12,7 +12,7 @@ demo: $(INSTALLED)-demo  ## Train, export and time a root network beside its den
 	$(BIN)/keras-roots demo $(ARGS)
 
 test: check  ## The whole suite but what is marked slow.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(INSTALLED)  ## What is marked slow.
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -39,7 +39,8 @@ def kinds(graph):
 
 
 def test_resnet_without_the_pixels_that_nobody_reads():
-    model = randomized(keras_roots.RootResNet50(root=16, input_shape=(64, 64, 3), classes=5))
+    shape = {"input_shape": (64, 64, 3), "classes": 5, "classifier_activation": None}
+    model = randomized(keras_roots.RootResNet50(root=16, **shape))
     graph = inference_graph(model)
     assert_equal(graph, model)
     simplified = simplify.simplify(graph)
