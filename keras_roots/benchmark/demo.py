@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_roots import data
-from keras_roots.benchmark.measured import require_positive
+from keras_roots.benchmark.measured import SPREAD, require_positive
 from keras_roots.classify import intervals
 from keras_roots.cost import cost
 from keras_roots.export import Artifact, export_tflite, interpreter
