@@ -15,8 +15,10 @@ from pathlib import Path
 from keras_roots.timing.measure import environment_of_cpu
 
 # What changes how fast the runtimes are, if it is set.
-_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "OMP_NUM_THREADS",
-              "NVIDIA_TF32_OVERRIDE", "JAX_DEFAULT_MATMUL_PRECISION")  # fmt: skip
+_VARIABLES = (
+    *("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "XLA_FLAGS"),
+    *("OMP_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "JAX_DEFAULT_MATMUL_PRECISION"),
+)
 _SEES = {
     "tensorflow": "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))",
     "jax": "import jax; print(sum(device.platform == 'gpu' for device in jax.devices()))",
