@@ -20,6 +20,7 @@ from keras_roots.lowering.contexts import CONTEXTS
 from keras_roots.lowering.layer_shape import LayerShape
 from keras_roots.lowering.passes import DIRECTIONS
 from keras_roots.surgery import graph
+from keras_roots.topology import RootLike
 
 FILE = Path(__file__).with_name("lowerings.txt")
 ROOTS = (1, 2, 4, 8, 16, 32, 64, keras_roots.column(4), keras_roots.tree(4))
@@ -30,10 +31,10 @@ _HEADER = (
 )
 
 
-def shapes_of(name: str) -> set[LayerShape]:
+def shapes_of(name: str, roots: Iterable[RootLike] = ROOTS) -> set[LayerShape]:
     """The convolutions of a network of the registry, as it stands and simplified for inference."""
     shapes = set()
-    for root in ROOTS:
+    for root in roots:
         keras.backend.clear_session()
         gc.collect()
         try:
